@@ -1,0 +1,17 @@
+"""The service's configuration: one YAML file plus environment overrides, validated as a whole.
+
+`load` returns settings that hold together, or raises ConfigError with every problem at once, each by path and remedy.
+"""
+
+from headsaw.config.load import CONFIG_VARIABLE, load
+from headsaw.config.settings import DrainSettings, HttpSettings, LeaseSettings, LogSettings, ServiceSettings
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DrainSettings",
+    "HttpSettings",
+    "LeaseSettings",
+    "LogSettings",
+    "ServiceSettings",
+    "load",
+]
