@@ -1,0 +1,278 @@
+"""The one place that makes AWS clients, and the one place where AWS errors become headsaw's.
+
+Retries are botocore's `standard` mode: bounded tries with jittered backoff and a retry quota. Not `adaptive`: its
+client-side rate limiter is shared by all calls of a client, so one throttled prefix would hold up lease renewals; what
+outlasts the bounded tries is an `Outage`, and the worker's own backoff takes over. Endpoints come from AWS_ENDPOINT_URL
+and AWS_ENDPOINT_URL_<SERVICE>, credentials and region from the usual chain: botocore reads them, nothing here does.
+
+Messages of errors name buckets, queues and tables, never object keys: they may end up in logs.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from headsaw.adapters.clock import LedgerClock
+from headsaw.errors import AccessDenied, HeadsawError, Throttled, Unreachable, UsageError
+
+CALL_TRIES: Final = 4
+"""Tries of one call within botocore, the first included: about two seconds of backoff in all."""
+
+_CONNECT_SECONDS = 3.0
+_READ_SECONDS: Final = {
+    "sqs": 30.0,  # the longest poll is 20 s
+    "s3": 60.0,  # between two bytes; completing a large upload answers late
+    "dynamodb": 5.0,  # a lease renewal must not wait for a dead connection
+}
+_READ_SECONDS_DEFAULT = 30.0
+
+
+class Aws:
+    """An async context that owns one client per service; each is made at its first use and closed at the end.
+
+    `endpoint_url` overrides the environment for every service. Where a `clock` is given, the Date headers of DynamoDB's
+    answers correct it.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        connections: int = 64,
+        clock: LedgerClock | None = None,
+    ) -> None:
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._connections = connections
+        self._clock = clock
+        self._session: AioSession = get_session()
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, Any] = {}
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is made yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Every client and its connections are closed."""
+        await self._stack.aclose()
+        self._clients.clear()
+
+    async def client(self, service: str) -> Any:
+        """The service's one client. Raises UsageError where region or endpoint are missing or wrong."""
+        async with self._lock:
+            if service not in self._clients:
+                self._clients[service] = await self._make(service)
+        return self._clients[service]
+
+    async def _make(self, service: str) -> Any:
+        with translated(f"set up {service}"):
+            try:
+                context = self._session.create_client(
+                    service, region_name=self._region, endpoint_url=self._endpoint_url, config=self._config(service)
+                )
+                client = await self._stack.enter_async_context(context)
+            except ValueError as error:  # botocore's answer to an endpoint that is no URL
+                raise UsageError(f"{service}: {error}; give AWS_ENDPOINT_URL as http://host:port") from None
+        if service == "dynamodb" and self._clock is not None:
+            correct_clock(client, service, self._clock)
+        return client
+
+    def _config(self, service: str) -> AioConfig:
+        return AioConfig(
+            retries={"mode": "standard", "total_max_attempts": CALL_TRIES},
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS.get(service, _READ_SECONDS_DEFAULT),
+            max_pool_connections=self._connections,
+            # The adapters send CRC32 in a header themselves: cheaper than a signed SHA-256 or a chunked trailer.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"payload_signing_enabled": False},
+            user_agent_extra="headsaw",
+        )
+
+
+def correct_clock(client: Any, service: str, clock: LedgerClock) -> None:
+    """Every answer to this client from now on tells `clock` the server's time."""
+
+    def sent(request: Any, **_: object) -> None:
+        request.context["headsaw_sent_at"] = clock.local()
+
+    def received(response_dict: Any, context: Any, **_: object) -> None:
+        date = response_dict["headers"].get("date") if response_dict else None
+        sent_at = context.get("headsaw_sent_at")
+        if date is not None and sent_at is not None:
+            received_at = clock.local()
+            try:
+                clock.observe(parsedate_to_datetime(date).timestamp(), sent_at, received_at)
+            except ValueError:
+                return
+
+    client.meta.events.register_first(f"request-created.{service}", sent)
+    client.meta.events.register(f"response-received.{service}", received)
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+_MISSING: Final = {
+    "NoSuchBucket": "there is no such bucket",
+    "AWS.SimpleQueueService.NonExistentQueue": "there is no such queue",
+    "QueueDoesNotExist": "there is no such queue",
+    "InvalidAddress": "that is no queue URL",
+    "ResourceNotFoundException": "there is no such table",
+    "TableNotFoundException": "there is no such table",
+}
+_WRONG_REGION: Final = frozenset(
+    {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+)
+_THROTTLING: Final = frozenset(
+    {
+        "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
+        "TooManyRequestsException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
+        "BandwidthLimitExceeded", "LimitExceededException", "SlowDown", "Slow Down", "OverLimit",
+        "KmsThrottled", "KMS.ThrottlingException", "TransactionInProgressException", "OperationAborted",
+        "ConditionalRequestConflict", "429",
+    }
+)  # fmt: skip
+_DENIED: Final = frozenset(
+    {
+        "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem", "AuthFailure", "ExpiredToken",
+        "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSecurity",
+        "InvalidSignatureException", "InvalidToken", "KmsAccessDenied", "KmsDisabled", "KmsInvalidKeyUsage",
+        "KmsInvalidState", "KmsNotFound", "KmsOptInRequired", "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException", "NotSignedUp", "OptInRequired", "RequestExpired",
+        "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException",
+        "401", "403",
+    }
+)  # fmt: skip
+_UNANSWERED: Final = frozenset(
+    {
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "PriorRequestNotComplete",
+        "IncompleteBody",
+        "BadDigest",
+        "InternalError",
+    }
+)
+
+_NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.NoAuthTokenError,
+    boto.TokenRetrievalError,
+    boto.MetadataRetrievalError,
+    boto.SSOError,
+    boto.LoginError,
+)
+_MISCONFIGURED = (
+    boto.NoRegionError,
+    boto.InvalidRegionError,
+    boto.ProfileNotFound,
+    boto.ConfigParseError,
+    boto.ConfigNotFound,
+    boto.InvalidConfigError,
+    boto.InvalidEndpointConfigurationError,
+    boto.EndpointProviderError,
+    boto.InvalidProxiesConfigError,
+)
+_NO_ANSWER = (
+    boto.HTTPClientError,
+    boto.ConnectionError,
+    boto.IncompleteReadError,
+    boto.FlexibleChecksumError,
+    boto.ChecksumError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    TimeoutError,
+    ConnectionError,
+)
+
+
+def translate(error: Exception, doing: str) -> HeadsawError | None:
+    """What the error means to headsaw, most specific first; None for a bug of the caller, to be raised unchanged."""
+    match error:
+        case boto.ClientError():
+            return _translate_answer(error, doing)
+        case _ if isinstance(error, _NO_CREDENTIALS):
+            return AccessDenied(f"{doing}: {_one_line(error)}; give the process AWS credentials (a role is best)")
+        case _ if isinstance(error, _MISCONFIGURED):
+            return UsageError(
+                f"{doing}: {_one_line(error)}; set AWS_REGION and AWS_ENDPOINT_URL, or the AWS profile, right"
+            )
+        case _ if isinstance(error, _NO_ANSWER):
+            return Unreachable(f"{doing}: {type(error).__name__}{_where(error)}")
+        case _:
+            return None
+
+
+def _translate_answer(error: boto.ClientError, doing: str) -> HeadsawError | None:
+    code = error_code(error)
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    what = f"{doing}: {code}: {_redacted(str(error.response.get('Error', {}).get('Message', '')))}"
+    if code in _MISSING:
+        return UsageError(f"{doing}: {_MISSING[code]}; create it, or correct its name, account and region")
+    if code in _WRONG_REGION:
+        return UsageError(f"{what}; it lives in another region: set AWS_REGION to that one")
+    if code in _THROTTLING:
+        return Throttled(what)
+    if code in _DENIED:
+        return AccessDenied(what)
+    if code in _UNANSWERED or status >= 500:
+        return Unreachable(what)
+    if status == 403:
+        return AccessDenied(what)
+    return Throttled(what) if status in (409, 429) else None
+
+
+def error_code(error: boto.ClientError) -> str:
+    """AWS's code, or the HTTP status where an answer without a body (to HEAD) has none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _redacted(message: str) -> str:
+    """The message without object keys: AWS names whole object ARNs when it denies access."""
+    return re.sub(r"(arn:aws[\w-]*:s3:::[^/\s\"']+/)[^\s\"']*", r"\1…", " ".join(message.split()))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _where(error: Exception) -> str:
+    """The host that didn't answer; never the path, which holds the object key."""
+    url = getattr(error, "kwargs", {}).get("endpoint_url")
+    return f" at {urlsplit(str(url)).netloc}" if url else ""
+
+
+def raise_translated(error: Exception, doing: str) -> NoReturn:
+    """Raises what the error means, or the error itself. Its cause is dropped: botocore's texts hold object keys."""
+    meaning = translate(error, doing)
+    if meaning is None:
+        raise error
+    raise meaning from None
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """AWS errors inside the context come out as headsaw's; `doing` says what was tried, without object keys."""
+    try:
+        yield
+    except (boto.ClientError, boto.BotoCoreError, ResponseParserError, aiohttp.ClientError, OSError) as error:
+        raise_translated(error, doing)
