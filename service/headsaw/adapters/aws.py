@@ -9,6 +9,7 @@ Messages of errors name buckets, queues and tables, never object keys: they may 
 """
 
 import asyncio
+import io
 import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -36,6 +37,9 @@ _READ_SECONDS: Final = {
     "dynamodb": 5.0,  # a lease renewal must not wait for a dead connection
 }
 _READ_SECONDS_DEFAULT = 30.0
+
+_PIECEWISE_BYTES: Final = 1024**2
+"""Bodies above this are sent piece by piece."""
 
 
 class Aws:
@@ -89,6 +93,7 @@ class Aws:
                 client = await self._stack.enter_async_context(context)
             except ValueError as error:  # botocore's answer to an endpoint that is no URL
                 raise UsageError(f"{service}: {error}; give AWS_ENDPOINT_URL as http://host:port") from None
+        client.meta.events.register("before-send", _send_in_pieces)
         if service == "dynamodb" and self._clock is not None:
             correct_clock(client, service, self._clock)
         return client
@@ -105,6 +110,12 @@ class Aws:
             s3={"payload_signing_enabled": False},
             user_agent_extra="headsaw",
         )
+
+
+def _send_in_pieces(request: Any, **_: object) -> None:
+    """A large body no longer occupies the event loop in one go."""
+    if isinstance(request.body, bytes) and len(request.body) > _PIECEWISE_BYTES:
+        request.body = io.BytesIO(request.body)
 
 
 def correct_clock(client: Any, service: str, clock: LedgerClock) -> None:
