@@ -2,7 +2,8 @@
 
 The listening socket is made here and handed over, so no other process can take the port in between, and the first
 request simply waits in its backlog until the server answers. The child watches its standard input: when that ends,
-because `start` was left or because the parent died in whatever way, it ends too. Nothing that it holds outlives it.
+because `start` was left or because the parent died in whatever way, it ends too, and takes its
+directory with it.
 """
 
 import asyncio
@@ -33,10 +34,11 @@ _STOP_SECONDS = 5.0
 _TAIL_LINES = 15
 
 _LAUNCH = """
-import asyncio, os, resource, sys, threading
+import asyncio, os, resource, shutil, sys, threading
 def watch():
     while os.read(0, 4096):
         pass
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
     os._exit(0)
 threading.Thread(target=watch, daemon=True).start()
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

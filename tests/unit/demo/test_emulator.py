@@ -42,6 +42,10 @@ def address(url: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def empty(directory: Path) -> bool:
+    return not list(directory.iterdir())
+
+
 async def process_ended(reader: asyncio.StreamReader) -> None:
     """Waits for the kernel to close a connection of the process, which it does when the process is gone."""
     try:
@@ -93,16 +97,17 @@ async def test_an_error_inside_the_context_stops_the_emulator_too() -> None:
 
 
 @pytest.mark.emulator
-async def test_a_killed_parent_leaves_no_emulator_behind() -> None:
+async def test_a_killed_parent_leaves_neither_process_nor_files_behind(tmp_path: Path) -> None:
     Emulator().ensure_installed()
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "headsaw.demo.emulator"),
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
     )
     assert parent.stdout is not None
     async with asyncio.timeout(LINE_SECONDS):
         served = json.loads(await parent.stdout.readline())
+    assert not empty(tmp_path)
     url = served["env"]["AWS_ENDPOINT_URL"]
     reader, writer = await asyncio.open_connection(*address(url))
     parent.send_signal(signal.SIGKILL)
@@ -110,6 +115,7 @@ async def test_a_killed_parent_leaves_no_emulator_behind() -> None:
     await process_ended(reader)
     writer.close()
     assert closed(url)
+    assert empty(tmp_path)
 
 
 @pytest.mark.emulator
