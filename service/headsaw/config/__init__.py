@@ -4,6 +4,7 @@
 """
 
 from headsaw.config.load import CONFIG_VARIABLE, load
+from headsaw.config.reference import config_schema
 from headsaw.config.settings import DrainSettings, HttpSettings, LeaseSettings, LogSettings, ServiceSettings
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "LeaseSettings",
     "LogSettings",
     "ServiceSettings",
+    "config_schema",
     "load",
 ]

@@ -11,13 +11,17 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from headsaw.config.suggest import closest
+from headsaw.core.inference import hint_path
 from headsaw.core.settings import (
     BatchLimits,
     Duration,
+    Engine,
     Partition,
     S3Prefix,
     format_duration,
 )
+from headsaw.core.table_schema import RESERVED
+from headsaw.core.table_types import parse_type
 from headsaw.errors import Problem
 
 T = TypeVar("T")
@@ -28,12 +32,10 @@ _DURATION = TypeAdapter(Duration)
 _FLAG = TypeAdapter(bool)
 _TEXT = TypeAdapter(str)
 _TEXTS = TypeAdapter(tuple[str, ...])
+_ENGINE: TypeAdapter[Engine] = TypeAdapter(Engine)
 _HINTS = TypeAdapter(dict[str, str])
 
-RESERVED_COLUMNS = ("_rescued_data", "_source_file", "_source_line")
-"""Columns that the service itself adds to a table."""
-
-ENGINES_AVAILABLE = ("none",)
+ENGINES_AVAILABLE: tuple[Engine, ...] = ("none",)
 """The Spark engines that this version can start; drop `_engines` when all of them can."""
 
 
@@ -48,9 +50,10 @@ class _Dataset:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     partitions: Mapping[str, Partition]
+    hints: Mapping[str, str]
     columns: Mapping[str, str]
     max_age: float | None
-    engine: str | None
+    engine: Engine | None
 
 
 def cross_checks(written: Mapping[str, object]) -> list[Problem]:
@@ -59,7 +62,7 @@ def cross_checks(written: Mapping[str, object]) -> list[Problem]:
     problems = [*_queues(written), *_log(written), *_names(datasets), *_default_dataset(written, datasets)]
     problems += _prefixes(written, datasets)
     for dataset in datasets:
-        problems += [*_globs(dataset), *_directories(dataset), *_engine(dataset)]
+        problems += [*_globs(dataset), *_hints(dataset), *_directories(dataset), *_engine(dataset)]
     return problems + list(_ages(written, datasets))
 
 
@@ -92,7 +95,6 @@ def _dataset(path: str, entry: object) -> _Dataset:
         "a hinted column": tuple(hints),
         "a column of sort_by": _sound(_TEXTS, parquet.get("sort_by")) or (),
         "a column of bloom_filters": _sound(_TEXTS, parquet.get("bloom_filters")) or (),
-        "a column of the service's own": RESERVED_COLUMNS,
         "a field that is partitioned by": tuple(level.field for level in partitions.values() if level.field),
     }
     return _Dataset(
@@ -103,10 +105,16 @@ def _dataset(path: str, entry: object) -> _Dataset:
         include=_sound(_TEXTS, written.get("include")) or (),
         exclude=_sound(_TEXTS, written.get("exclude")) or (),
         partitions=partitions,
-        columns={name.split(".")[0].casefold(): what for what, names in sources.items() for name in names},
+        hints=hints,
+        columns={_column(name): what for what, names in sources.items() for name in names},
         max_age=_sound(_DURATION, _keys(written.get("batch")).get("max_age", BatchLimits().max_age)),
-        engine=_sound(_TEXT, _keys(written.get("spark")).get("engine")),
+        engine=_sound(_ENGINE, _keys(written.get("spark")).get("engine")),
     )
+
+
+def _column(name: str) -> str:
+    """The table's column that a path leads into, as names are compared: by lower case."""
+    return next(iter(hint_path(name)), "").lower()
 
 
 def _queues(written: Mapping[str, object]) -> Iterator[Problem]:
@@ -141,10 +149,10 @@ def _names(datasets: list[_Dataset]) -> Iterator[Problem]:
 
 
 def _default_dataset(written: Mapping[str, object], datasets: list[_Dataset]) -> Iterator[Problem]:
-    """Record messages without a dataset go to one that exists."""
+    """Record messages without a dataset go to one that exists; said only once every dataset has a name."""
     name = written.get("default_dataset")
     names = [dataset.name for dataset in datasets if dataset.name is not None]
-    if isinstance(name, str) and name not in names:
+    if isinstance(name, str) and name not in names and names and len(names) == len(datasets):
         remedy = closest(name, names) or f"use one of: {', '.join(names)}"
         yield Problem("default_dataset", f"no dataset is called {name!r}", remedy)
 
@@ -179,18 +187,31 @@ def _globs(dataset: _Dataset) -> Iterator[Problem]:
         yield Problem(f"{dataset.path}.exclude", "it leaves out every file of the source", "narrow it")
 
 
+def _hints(dataset: _Dataset) -> Iterator[Problem]:
+    """A hint names a column that the data can have, and a type that there is."""
+    for name, text in dataset.hints.items():
+        path = f"{dataset.path}.schema.hints.{name}"
+        if _column(name) in RESERVED:
+            yield Problem(path, "the service writes this column itself", "drop the hint")
+        try:
+            parse_type(text)
+        except ValueError as error:
+            yield Problem(path, f"{text!r} is no type: {error}", "write it as int64, timestamp, decimal(12,2) or json")
+
+
 def _directories(dataset: _Dataset) -> Iterator[Problem]:
     """Partition directories are told apart from each other and from every known column, whatever the case."""
     seen: set[str] = set()
     for path, partition in dataset.partitions.items():
-        directory = partition.directory
-        folded = directory.casefold()
-        if folded in seen:
-            yield Problem(path, f"another level is called {directory!r} too", "give one of them another name: …")
-        elif folded in dataset.columns:
-            message = f"the directory {directory!r} has the name of {dataset.columns[folded]}"
-            yield Problem(path, message, f"call it otherwise, such as name: {directory}_part")
-        seen.add(folded)
+        name = partition.directory
+        if name.startswith("_"):
+            yield Problem(path, f"readers skip a directory called {name!r}", f"add name: {name.lstrip('_')}")
+        if name.lower() in seen:
+            yield Problem(path, f"another level is called {name!r} too", "give one of them another name")
+        if name.lower() in dataset.columns:
+            message = f"the directory {name!r} has the name of {dataset.columns[name.lower()]}"
+            yield Problem(path, message, "give the directory a name of its own, such as name: part")
+        seen.add(name.lower())
 
 
 def _engine(dataset: _Dataset) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """Says in plain words what pydantic found: one Problem per finding, by the path that its author wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -112,7 +112,7 @@ def _problem(root: type[BaseModel], detail: "ErrorDetails", written: object) -> 
         return Problem(path, "unknown key", _suggestion(root, location))
     if detail["type"] == "headsaw":
         return Problem(path, str(context["message"]), str(context["remedy"]))
-    message, remedy = _TEXTS.get(detail["type"], (detail["msg"].replace("{", "{{").replace("}", "}}"), ""))
+    message, remedy = _TEXTS.get(detail["type"], (detail["msg"].replace("{", "{{").replace("}", "}}"), "{about}"))
     field = field_at(root, location)
     words = {
         "value": _shown(_at(written, location)),
@@ -154,15 +154,12 @@ def _shown(value: object) -> str:
 
 def _limit(value: object, field: FieldInfo | None) -> str:
     """A limit in the field's own unit."""
-    if field is not None and isinstance(value, int | float):
-        if _holds(field, Duration):
-            return format_duration(value)
-        if _holds(field, Size):
-            return format_size(int(value))
-    return str(value)
+    unit = unit_of(field) if field is not None else None
+    return str(value) if unit is None or not isinstance(value, int | float) else unit(value)
 
 
-def _holds(field: FieldInfo, kind: object) -> bool:
-    """The field's value is of that annotated kind, be it optional."""
+def unit_of(field: FieldInfo) -> Callable[[float], str] | None:
+    """How a field's numbers are written if they are durations or sizes, be they optional; None for other fields."""
     marks = [*field.metadata, *(mark for part in get_args(field.annotation) for mark in get_args(part))]
-    return all(mark in marks for mark in get_args(kind)[1:])
+    units: tuple[tuple[object, Callable[[float], str]], ...] = ((Duration, format_duration), (Size, format_size))
+    return next((unit for kind, unit in units if all(mark in marks for mark in get_args(kind)[1:])), None)

@@ -132,15 +132,10 @@ def _is_service_link(name: str, text: str) -> bool:
 
 def _suggestion(steps: list[str]) -> str:
     """The variable that is spelled most alike, or how to set what stands in a list."""
-    names = [variable_of(path) for path in key_paths(ServiceSettings) if not path.startswith("datasets.")]
     if steps[0] == "datasets":
         return f"set the whole list, as JSON, with {PREFIX}DATASETS"
-    return closest(PREFIX + "__".join(steps).upper(), names) or "headsaw config schema lists the settings"
-
-
-def variable_of(path: str) -> str:
-    """The environment variable of a setting: `HEADSAW_HTTP__PORT` for `http.port`."""
-    return PREFIX + path.upper().replace(".", "__")
+    names = [path.upper().replace(".", "__") for path in key_paths(ServiceSettings) if not path.startswith("datasets.")]
+    return closest("__".join(steps), names, PREFIX) or "headsaw config schema lists the settings"
 
 
 def _value(text: str) -> object:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field
+from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 
 from headsaw.config.suggest import closest
 from headsaw.core.settings import DatasetSettings, Duration, S3Prefix, Settings, Size, Text, refusal
@@ -16,7 +16,7 @@ from headsaw.errors import UsageError
 DAY = 86400.0
 
 QUEUE_RETENTION_SECONDS_MAX = 14 * DAY
-"""SQS keeps no message longer; nothing that must outlive a message may be shorter."""
+"""SQS keeps no message longer."""
 
 VISIBILITY_SECONDS_MAX = 12 * 3600.0
 """SQS's limit of a visibility timeout."""
@@ -30,6 +30,9 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return max(1, min(affinity, int(share) // int(period)))
     except (OSError, ValueError):  # no container, no limit ("max"), or another kind of cgroup
         return affinity
+
+
+_ONE_OR_MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 
 def _one_or_many(value: object) -> object:
@@ -90,14 +93,14 @@ class LogSettings(Settings):
     format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     allow_debug: bool = Field(
         False,
-        description="Permits `level: DEBUG`, at which object keys may appear in the log; record content never does.",
+        description="Permits `level: DEBUG`, at which object keys may appear in the log.",
     )
 
 
 class ServiceSettings(Settings):
     """Everything a worker needs to know."""
 
-    queue_urls: Annotated[tuple[QueueUrl, ...], BeforeValidator(_one_or_many)] = Field(
+    queue_urls: Annotated[tuple[QueueUrl, ...], BeforeValidator(_one_or_many), WithJsonSchema(_ONE_OR_MANY)] = Field(
         alias="queue_url",
         min_length=1,
         description="The SQS queue or queues that bring notifications and record messages: one URL, or a list.",
@@ -117,7 +120,8 @@ class ServiceSettings(Settings):
     )
     ledger_retention: Duration = Field(
         90 * DAY,
-        ge=15 * DAY,
+        ge=QUEUE_RETENTION_SECONDS_MAX + DAY,
+        le=3650 * DAY,
         description="How long the ledger remembers a file; `audit` and `backfill` refuse older objects. "
         "It must outlive every message, and SQS keeps them up to 14 days.",
     )
@@ -154,7 +158,7 @@ class ServiceSettings(Settings):
     )
     foreign_after: Duration = Field(
         3600.0,
-        le=13 * DAY,
+        le=QUEUE_RETENTION_SECONDS_MAX - DAY,
         description="How old a notification for a prefix that no dataset names gets before it goes to the DLQ; "
         "until then another version of the configuration may know it.",
     )

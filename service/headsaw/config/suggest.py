@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """`did you mean X?` for the known name that is spelled most alike, or nothing."""
+def closest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """`did you mean X?` for the known name that is spelled most alike, with its prefix; nothing if none is."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     matches = get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.7)
-    return f"did you mean {by_folded[matches[0]]}?" if matches else ""
+    return f"did you mean {prefix}{by_folded[matches[0]]}?" if matches else ""

@@ -27,13 +27,14 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from headsaw.core.model import DatasetName, SettingsHash
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"b": 1} | {
+_BYTES: dict[str, int] = {"b": 1} | {
     unit: base**power
     for power, letter in enumerate("kmgt", start=1)
     for unit, base in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
 }
-_DURATION = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)"
-_SIZE = r"(?i:(\d+(?:\.\d+)?)\s*(B|[KMGT]i?B))"
+_DURATION = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?"
+_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_SIZE = r"(\d+(?:\.\d+)?)\s*([KkMmGgTt]?[Ii]?[Bb])?"
 
 
 def refusal(message: str, remedy: str) -> PydanticCustomError:
@@ -46,18 +47,19 @@ def parse_duration(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
     if isinstance(value, str) and (match := re.fullmatch(_DURATION, value.strip(), re.ASCII)):
-        return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, str) and re.fullmatch(r"\d+", value.strip(), re.ASCII):
-        return float(value)
+        return float(match[1]) * _SECONDS[match[2] or "s"]
     raise refusal(f"{value!r} is no duration", "write it as 300s, 5m, 1h or 30d")
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest way to write it: `5m`, `90s`, `30d`, `250ms`."""
-    for unit, factor in reversed(_SECONDS.items()):
-        if seconds >= factor and seconds % factor == 0:
-            return f"{seconds / factor:.0f}{unit}"
-    return f"{seconds:g}s"
+    """The shortest way to write it: `5m`, `90s`, `30d`, `250ms`; exact to a microsecond."""
+    milliseconds = round(seconds * 1000, 3)
+    if 0 < milliseconds < 1000 and milliseconds % 1 == 0:
+        return f"{milliseconds:.0f}ms"
+    for unit in "dhm":
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def parse_size(value: object) -> int:
@@ -65,19 +67,17 @@ def parse_size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     if isinstance(value, str) and (match := re.fullmatch(_SIZE, value.strip(), re.ASCII)):
-        return int(float(match[1]) * _BYTES[match[2].lower()])
-    if isinstance(value, str) and re.fullmatch(r"\d+", value.strip(), re.ASCII):
-        return int(value)
+        return round(float(match[1]) * _BYTES[(match[2] or "b").lower()])
     raise refusal(f"{value!r} is no size", "write it as 65536, 64KiB, 256MiB or 2GiB")
 
 
-def format_size(size: int) -> str:
+def format_size(size: float) -> str:
     """The shortest exact way to write it: `256MiB`, `5MB`, `1234B`."""
     units = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024), ("MB", 1000**2), ("KB", 1000))
     for unit, factor in units:
         if size >= factor and size % factor == 0:
-            return f"{size // factor}{unit}"
-    return f"{size}B"
+            return f"{size / factor:.0f}{unit}"
+    return f"{size:.0f}B"
 
 
 def _not_blank(value: str) -> str:
@@ -90,7 +90,9 @@ def _not_blank(value: str) -> str:
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": ["string", "number"], "pattern": rf"^\s*({_DURATION}|\d+)\s*$", "format": "duration-unit"}),
+    WithJsonSchema(
+        {"type": ["string", "number"], "pattern": rf"^\s*{_DURATION}\s*$", "examples": ["300s", "5m", "1h", "30d"]}
+    ),
 ]
 """Seconds; written as `300s`, `5m`, `1h`, `30d`."""
 
@@ -99,11 +101,7 @@ Size = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(int, return_type=int),
     WithJsonSchema(
-        {
-            "type": ["string", "integer"],
-            "pattern": r"^\s*\d+(\.\d+)?\s*([KkMmGgTt]?[Ii]?[Bb])?\s*$",
-            "format": "size-unit",
-        }
+        {"type": ["string", "integer"], "pattern": rf"^\s*{_SIZE}\s*$", "examples": ["64KiB", "256MiB", "2GiB"]}
     ),
 ]
 """Bytes; written as `256MiB`."""
@@ -121,20 +119,18 @@ class Settings(BaseModel):
 class S3Prefix(Settings):
     """`s3://bucket/prefix`; the prefix may be empty and is used as written."""
 
-    bucket: str
+    bucket: str = Field(pattern=rf"^{_BUCKET}$")
     prefix: str
 
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, value: object) -> object:
-        if isinstance(value, str):
-            match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", value)
-            if match is None:
-                raise refusal(f"{value!r} is no S3 prefix", "write it as s3://bucket/prefix/")
-            return {"bucket": match[1], "prefix": match[2] or ""}
-        if not isinstance(value, dict | S3Prefix):
+        if isinstance(value, S3Prefix) or (isinstance(value, dict) and value.keys() == cls.model_fields.keys()):
+            return value
+        match = re.fullmatch(r"s3://([^/]+)(?:/(.*))?", value) if isinstance(value, str) else None
+        if match is None or re.fullmatch(_BUCKET, match[1], re.ASCII) is None:
             raise refusal(f"{value!r} is no S3 prefix", "write it as s3://bucket/prefix/")
-        return value
+        return {"bucket": match[1], "prefix": match[2] or ""}
 
     @model_serializer
     def __str__(self) -> str:
@@ -144,7 +140,7 @@ class S3Prefix(Settings):
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """To whoever writes YAML it is one string."""
-        return {"type": "string", "pattern": r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$", "format": "s3-prefix"}
+        return {"type": "string", "pattern": rf"^s3://{_BUCKET}(/.*)?$"}
 
     def contains(self, other: Self) -> bool:
         """Every key under `other` is also under this prefix."""
@@ -168,8 +164,12 @@ class BatchLimits(Settings):
 class Window(Settings):
     """Event times outside [ingestion - past, ingestion + future] go to the default partition."""
 
-    past: Duration = Field(3650 * 86400.0, description="How old an event may be when it is ingested.")
-    future: Duration = Field(86400.0, description="How far an event may lie in the future when it is ingested.")
+    past: Duration = Field(
+        3650 * 86400.0, le=36500 * 86400.0, description="How old an event may be when it is ingested."
+    )
+    future: Duration = Field(
+        86400.0, le=36500 * 86400.0, description="How far an event may lie in the future when it is ingested."
+    )
 
 
 class Partition(Settings):
@@ -187,7 +187,7 @@ class Partition(Settings):
     )
     ingestion: bool = Field(False, description="`true`: the time at which the batch was formed names the directory.")
     granularity: Literal["hour", "day", "month"] | None = Field(
-        None, description="How a time is cut, in UTC: `2026-11-23-07`, `2026-11-23` or `2026-11`."
+        None, description="How a time is cut, in UTC: `day` makes `ts_day=2026-11-23`."
     )
     window: Window | None = Field(None, description="Which event times are believed; needs a `granularity`.")
     name: str | None = Field(
@@ -253,7 +253,8 @@ class SchemaSettings(Settings):
         description="Whether strings that look like times become timestamps: only where hinted, or by inference.",
     )
     hints: dict[str, str] = Field(
-        default_factory=dict, description='Types fixed up front, by column, such as `{price: "decimal(12,2)"}`.'
+        default_factory=dict,
+        description='Types fixed up front, by path, such as `{price: "decimal(12,2)", "items[].sku": string}`.',
     )
     max_columns: int = Field(1000, ge=1, le=10_000, description="Keys beyond it are rescued.")
 
@@ -269,12 +270,14 @@ class ParquetSettings(Settings):
     bloom_filters: tuple[Text, ...] = Field((), description="Columns that get a Bloom filter.")
 
 
+Engine = Literal["none", "local", "glue", "emr-serverless", "emr"]
+"""Where a batch's Spark job runs."""
+
+
 class SparkSettings(Settings):
     """Which engine takes a batch that is too large for a worker, and from which size on."""
 
-    engine: Literal["none", "local", "glue", "emr-serverless", "emr"] = Field(
-        "none", description="Where Spark runs. This version knows `none` only."
-    )
+    engine: Engine = Field("none", description="Where Spark runs. This version knows `none` only.")
     min_bytes: Size = Field(
         ByteSize(2 * 1024**3), ge=1, description="The stored size from which on Spark takes a batch."
     )
@@ -324,7 +327,9 @@ class DatasetSettings(Settings):
     )
     parquet: ParquetSettings = Field(ParquetSettings(), description="How Parquet files are written.")
     line: LineLimits = Field(LineLimits(), description="What one line may be; others go to quarantine.")
-    lineage: bool = Field(True, description="Whether rows name the file and line that they come from.")
+    lineage: bool = Field(
+        True, description="Whether rows name where they come from: `_source_file`, `_source_line` and `_batch`."
+    )
     max_bad_fraction: float = Field(
         1.0, ge=0, le=1, description="The error budget: a file with a larger share of bad lines is rejected."
     )
