@@ -149,9 +149,18 @@ def test_a_problem_names_the_variable_that_set_the_value(loader: Loader) -> None
 
 
 def test_a_list_in_the_environment_is_json(loader: Loader) -> None:
-    problems = loader.refused(LEAST, HEADSAW_DATASETS="[{name: a}]", HEADSAW_DATASETS__0__NAME="b")
+    problems = loader.refused(LEAST, HEADSAW_DATASETS="[{name: a}]")
     assert "it is no JSON" in problems["HEADSAW_DATASETS"]
-    assert "set the whole list, as JSON, with HEADSAW_DATASETS" in problems["HEADSAW_DATASETS__0__NAME"]
+
+
+@pytest.mark.parametrize("variable", ["HEADSAW_DATASETS__0__NAME", "HEADSAW_DATASETS__NAME"])
+def test_no_variable_leads_into_a_list(loader: Loader, variable: str) -> None:
+    problems = loader.refused(LEAST, **{variable: "b"})
+    assert "set the whole list, as JSON, with HEADSAW_DATASETS" in problems[variable]
+
+
+def test_a_variable_fills_a_mapping_that_was_left_empty(loader: Loader) -> None:
+    assert loader.load(LEAST + "http:\n", HEADSAW_HTTP__PORT="9000").http.port == 9000
 
 
 def test_a_variable_below_a_value_that_is_no_mapping_leaves_the_problem_to_the_value(loader: Loader) -> None:

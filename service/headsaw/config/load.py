@@ -21,6 +21,9 @@ PREFIX = "HEADSAW_"
 CONFIG_VARIABLE = "HEADSAW_CONFIG"
 """Names the file itself; no setting."""
 
+_LIST = "datasets"
+"""The one list of mappings; no variable leads into it."""
+
 _SERVICE_LINK = re.compile(r"HEADSAW_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)")
 """What Kubernetes sets for a Service called headsaw or headsaw-…, in every pod of its namespace."""
 
@@ -113,7 +116,7 @@ def overlay(written: dict[str, object], environ: Mapping[str, str]) -> tuple[dic
         if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not text or _is_service_link(name, text):
             continue
         steps = name.removeprefix(PREFIX).lower().split("__")
-        if field_at(ServiceSettings, steps) is None:
+        if field_at(ServiceSettings, steps) is None or (steps[0] == _LIST and steps[1:]):
             problems.append(Problem(name, "no setting has this name", _suggestion(steps)))
             continue
         try:
@@ -132,9 +135,9 @@ def _is_service_link(name: str, text: str) -> bool:
 
 def _suggestion(steps: list[str]) -> str:
     """The variable that is spelled most alike, or how to set what stands in a list."""
-    if steps[0] == "datasets":
-        return f"set the whole list, as JSON, with {PREFIX}DATASETS"
-    names = [path.upper().replace(".", "__") for path in key_paths(ServiceSettings) if not path.startswith("datasets.")]
+    if steps[0] == _LIST:
+        return f"set the whole list, as JSON, with {PREFIX}{_LIST.upper()}"
+    names = [path.upper().replace(".", "__") for path in key_paths(ServiceSettings) if not path.startswith(f"{_LIST}.")]
     return closest("__".join(steps), names, PREFIX) or "headsaw config schema lists the settings"
 
 
@@ -147,7 +150,9 @@ def _put(written: dict[str, object], steps: list[str], value: object) -> None:
     """Sets a nested key; what stands in its way and is no mapping is left for validation to refuse."""
     *outer, last = steps
     for step in outer:
-        inner = written.setdefault(step, {})
+        inner = written.get(step)
+        if inner is None:
+            inner = written[step] = {}
         if not isinstance(inner, dict):
             return
         written = inner
