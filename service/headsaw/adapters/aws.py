@@ -27,8 +27,8 @@ from botocore.parsers import ResponseParserError
 from headsaw.adapters.clock import LedgerClock
 from headsaw.errors import AccessDenied, HeadsawError, Throttled, Unreachable, UsageError
 
-CALL_TRIES: Final = 4
-"""Tries of one call within botocore, the first included: about two seconds of backoff in all."""
+CALL_TRIES: Final = 3
+"""Tries of one call within botocore, the first included: three seconds of backoff in all at most."""
 
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS: Final = {
@@ -55,11 +55,13 @@ class Aws:
         region: str | None = None,
         endpoint_url: str | None = None,
         connections: int = 64,
+        tries: int = CALL_TRIES,
         clock: LedgerClock | None = None,
     ) -> None:
         self._region = region
         self._endpoint_url = endpoint_url
         self._connections = connections
+        self._tries = tries
         self._clock = clock
         self._session: AioSession = get_session()
         self._stack = AsyncExitStack()
@@ -100,7 +102,7 @@ class Aws:
 
     def _config(self, service: str) -> AioConfig:
         return AioConfig(
-            retries={"mode": "standard", "total_max_attempts": CALL_TRIES},
+            retries={"mode": "standard", "total_max_attempts": self._tries},
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS.get(service, _READ_SECONDS_DEFAULT),
             max_pool_connections=self._connections,

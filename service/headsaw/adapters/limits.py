@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from headsaw.core.commit import PARTS_MAX
 from headsaw.ports import MESSAGE_BYTES_MAX, Outgoing
 
 QUEUE_BATCH_MAX: Final = 10
@@ -71,3 +72,9 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
     size = sum(len(name) + len(value) for name, value in metadata.items())
     if size > METADATA_BYTES_MAX:
         raise RequestRefused(f"{size} bytes of metadata: S3 takes {METADATA_BYTES_MAX}")
+
+
+def check_part(number: int) -> None:
+    """Raises RequestRefused unless S3 takes a part of that number."""
+    if not 1 <= number <= PARTS_MAX:
+        raise RequestRefused(f"part number {number}: S3 takes 1 to {PARTS_MAX}")

@@ -14,9 +14,9 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from headsaw.adapters.aws import error_code, translated
-from headsaw.adapters.limits import check_key, check_metadata
+from headsaw.adapters.limits import check_key, check_metadata, check_part
 from headsaw.core.commit import PendingUpload, UploadedPart
-from headsaw.errors import ProtocolViolation, SourceUnreadable, Unreachable
+from headsaw.errors import Outage, ProtocolViolation, SourceUnreadable, Unreachable
 from headsaw.ports import CompleteResult, ObjectHead, ReadFailure
 
 READ_BYTES: Final = 256 * 1024
@@ -178,17 +178,23 @@ class S3ObjectStore:
         return upload_id
 
     async def upload_part(self, bucket: str, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
-        """Its `checksum` is the CRC32 that S3 checked, in base64."""
+        """Its `checksum` is the CRC32 that S3 checked, in base64. Raises Outage if somebody aborted the upload."""
+        check_part(number)
         checksum = await _crc32(body)
         with translated(f"upload a part to s3://{bucket}"):
-            answer = await self._client.upload_part(
-                **self._bucket(bucket),
-                Key=key,
-                UploadId=upload_id,
-                PartNumber=number,
-                Body=body,
-                ChecksumCRC32=checksum,
-            )
+            try:
+                answer = await self._client.upload_part(
+                    **self._bucket(bucket),
+                    Key=key,
+                    UploadId=upload_id,
+                    PartNumber=number,
+                    Body=body,
+                    ChecksumCRC32=checksum,
+                )
+            except ClientError as error:
+                if error_code(error) == "NoSuchUpload":
+                    raise Outage(f"upload a part to s3://{bucket}: the upload is gone") from None
+                raise
         return UploadedPart(number, answer["ETag"].strip('"'), len(body), checksum)
 
     async def complete_upload(self, upload: PendingUpload) -> CompleteResult:
