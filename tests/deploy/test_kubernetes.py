@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from rendering import ROOT, Manifest, Manifests, run, tool
 
-from headsaw import config
+from headsaw import config, http
 from headsaw.config import ServiceSettings
+from headsaw.telemetry.metrics import BATCHES_UNFINISHED, QUEUE_MESSAGES, Metrics
 
 Refusals = Callable[[list[Manifest]], list[str]]
 
@@ -125,6 +127,22 @@ def test_the_worker_listens_where_the_port_is(manifests: Manifests, tmp_path: Pa
     assert annotations["prometheus.io/port"] == str(http.port)
 
 
+def test_the_probes_ask_what_the_worker_answers(manifests: Manifests) -> None:
+    container = manifests.container
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    assert probes == {
+        "startup": {"path": http.LIVEZ, "port": "http"},
+        "liveness": {"path": http.LIVEZ, "port": "http"},
+        "readiness": {"path": http.READYZ, "port": "http"},
+    }
+    assert [port["name"] for port in container["ports"]] == ["http"]
+
+
+def test_prometheus_is_told_where_the_metrics_are(manifests: Manifests) -> None:
+    annotations = manifests.one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/path"] == http.METRICS
+
+
 def test_the_conversions_fit_the_memory(manifests: Manifests, tmp_path: Path) -> None:
     """Half of the limit is for everything else: the interpreter, the libraries, buffers that are being sent."""
     limit = manifests.container["resources"]["limits"]["memory"]
@@ -180,9 +198,46 @@ def test_keda_asks_the_queue_that_the_worker_polls(keda: Manifests, tmp_path: Pa
     assert queue["awsRegion"] == keda.environment["AWS_REGION"]
 
 
-def test_keda_counts_the_deployments_own_namespace(keda: Manifests) -> None:
+def test_keda_asks_prometheus_for_the_unfinished_batches_of_the_same_namespace(keda: Manifests) -> None:
+    """The largest of the workers' numbers: each of them tells the whole ledger's."""
     namespace = keda.one("Deployment")["metadata"]["namespace"]
-    assert f'namespace="{namespace}"' in trigger(keda, "batches")["query"]
+    assert trigger(keda, "batches")["query"] == f'max({BATCHES_UNFINISHED}{{namespace="{namespace}"}})'
+
+
+def test_the_variant_without_keda_scales_on_the_same_two_backlogs() -> None:
+    base, hpa = Manifests("base"), Manifests("hpa").one("HorizontalPodAutoscaler")
+    external = [item["external"] for item in hpa["spec"]["metrics"] if item["type"] == "External"]
+    assert {item["metric"]["name"]: item["target"]["averageValue"] for item in external} == {
+        QUEUE_MESSAGES: trigger(base, "queue")["queueLength"],
+        BATCHES_UNFINISHED: trigger(base, "batches")["threshold"],
+    }
+    scaled = base.one("ScaledObject")["spec"]
+    assert (hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"]) == (
+        scaled["minReplicaCount"],
+        scaled["maxReplicaCount"],
+    )
+    assert hpa["spec"]["behavior"] == behavior(base)
+
+
+def test_every_series_that_scales_is_told_by_the_worker() -> None:
+    """Down to the labels."""
+    text, _ = Metrics().exposition()
+    told = {
+        (sample.name, *sorted(sample.labels.items()))
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+    hpa = Manifests("hpa").one("HorizontalPodAutoscaler")
+    metrics = [item["external"]["metric"] for item in hpa["spec"]["metrics"] if item["type"] == "External"]
+    asked = {(metric["name"], *sorted(metric.get("selector", {}).get("matchLabels", {}).items())) for metric in metrics}
+    assert asked <= told
+    assert (BATCHES_UNFINISHED,) in told
+
+
+def test_the_metrics_adapter_serves_what_the_variant_without_keda_asks_for() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "k8s" / "hpa" / "prometheus-adapter-rules.yaml").read_text())
+    assert [rule["seriesQuery"] for rule in rules["rules"]["external"]] == [QUEUE_MESSAGES, BATCHES_UNFINISHED]
+    assert all(rule["metricsQuery"].startswith("max(") for rule in rules["rules"]["external"])
 
 
 def test_what_scales_is_the_deployment(manifests: Manifests) -> None:
