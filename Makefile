@@ -1,0 +1,58 @@
+# Every target does all of its own set-up, also the first time. PYTHON is any Python 3.11 or newer that has pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo format lint types contracts unit integration lock bench-e2e image clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Make .venv with everything that the other targets need (they do this themselves)
+
+# --without-pip, and the base interpreter's pip: a Debian without python3-venv can do that too.
+$(STAMP): requirements/dev.txt pyproject.toml $(EMULATOR_LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headsaw needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@echo "Installing into $(VENV) (half a minute the first time) ..."
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m headsaw.demo.emulator --install
+	@touch $@
+
+check: format lint types contracts unit  ## Format, lint, types, import contracts, unit tests: under a minute
+
+format: $(STAMP)
+	$(BIN)/ruff format --check service tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check service tests
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+unit: $(STAMP)
+	$(BIN)/pytest -q tests/unit tests/property
+
+test: $(STAMP)  ## Every test: unit, property, contract, shell, deploy
+	$(BIN)/pytest -q
+
+demo: $(STAMP)  ## The whole service on this machine: generated events, an embedded AWS, real workers, an audit
+	$(BIN)/headsaw demo
+
+bench-e2e: $(STAMP)  ## One worker, 10,000 files of 10 KB: files a second, CPU and requests a file
+	$(BIN)/python -m headsaw.demo.bench
+
+lock: $(STAMP)  ## Rewrite the requirements locks (needs uv)
+	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/dev.txt
+	uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/run.txt
+	uv pip compile requirements/emulator.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o $(EMULATOR_LOCK)
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

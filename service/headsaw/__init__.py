@@ -1,0 +1,1 @@
+"""Headsaw: exactly-once NDJSON to Parquet."""

@@ -1,0 +1,214 @@
+"""How a conversion's thread gets its bytes: small sources are fetched ahead, large ones streamed with a read-ahead.
+
+The thread asks, the event loop does all I/O. Fetching ahead keeps within a budget of files and bytes, so that a batch
+of small files doesn't wait for each round trip and memory stays bounded (G7).
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+from headsaw.core.model import RecordRange, Source, SourceFile
+from headsaw.errors import LeaseLost
+from headsaw.ports import ObjectStore
+
+T = TypeVar("T")
+
+SMALL_BYTES = 1024**2
+PREFETCH_FILES = 32
+PREFETCH_BYTES = 16 * 1024**2
+CHUNKS_AHEAD = 2
+
+
+class Bridge:
+    """Lets the conversion's thread run coroutines on the loop; closed, every further call raises LeaseLost."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """The thread stops at its next call."""
+        self._closed.set()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """From the thread: the coroutine runs on the loop."""
+        if self._closed.is_set():
+            coroutine.close()
+            raise LeaseLost("the conversion was stopped")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """From the thread: the coroutine's result."""
+        return self.start(coroutine).result()
+
+    def soon(self, callback: Callable[[], object]) -> None:
+        """From the thread: the callback runs on the loop."""
+        self._loop.call_soon_threadsafe(callback)
+
+
+class Prefetch:
+    """Fetches small sources ahead of the thread, in order, within a budget of files and bytes."""
+
+    def __init__(self, store: ObjectStore, sources: Sequence[Source]) -> None:
+        self._store = store
+        small = [(index, source) for index, source in enumerate(sources) if is_small(source)]
+        self._ready: dict[int, Future[bytes]] = {index: Future() for index, _ in small}
+        # Only the thread keeps a source's bytes: once fetched, nothing here refers to them.
+        self._wanted = deque((self._ready[index], source) for index, source in small)
+        self._files = asyncio.Semaphore(PREFETCH_FILES)
+        self._budget = PREFETCH_BYTES
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until every small source was fetched once; what fails is raised where the thread asks for it."""
+        while self._wanted:
+            future, source = self._wanted.popleft()
+            await self._files.acquire()
+            while self._budget <= 0:
+                self._room.clear()
+                await self._room.wait()
+            self._budget -= source.stored_bytes
+            task = asyncio.create_task(self._fetch(future, source))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, future: "Future[bytes]", source: Source) -> None:
+        try:
+            data = await read_source(self._store, source)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread, where it belongs
+            _settle(future, error)
+        else:
+            _settle(future, data)
+        finally:
+            self._files.release()
+
+    def take(self, index: int) -> "Future[bytes] | None":
+        """From the thread: the source's bytes to come, once; None if it isn't fetched ahead."""
+        return self._ready.pop(index, None)
+
+    def consumed(self, size: int) -> None:
+        """On the loop: the thread has done with that many bytes."""
+        self._budget += size
+        if self._budget > 0:
+            self._room.set()
+
+    async def stop(self) -> None:
+        """Nothing is fetched any more, and nobody waits for a fetch."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for future in tuple(self._ready.values()):
+            _settle(future, LeaseLost("the conversion was stopped"))
+
+
+def _settle(future: "Future[bytes]", outcome: bytes | BaseException) -> None:
+    """The future is done, with this outcome unless it had one."""
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def is_small(source: Source) -> bool:
+    """Worth fetching whole; unknown sizes are streamed."""
+    size = source.length if isinstance(source, RecordRange) else source.size
+    return size is not None and size <= SMALL_BYTES
+
+
+async def read_source(store: ObjectStore, source: Source) -> bytes:
+    """The source's stored bytes, whole."""
+    match source:
+        case SourceFile(bucket, key, etag, _, version_id):
+            return await store.read_all(bucket, key, etag=etag, version_id=version_id)
+        case RecordRange(_, bucket, key, offset, length):
+            return await store.read_all(bucket, key, start=offset, length=length)
+
+
+class StoredSource:
+    """`core.conversion.SourceStream` over the object store; used by the thread."""
+
+    def __init__(self, bridge: Bridge, store: ObjectStore, prefetch: Prefetch, index: int, source: Source) -> None:
+        self._bridge = bridge
+        self._store = store
+        self._prefetch = prefetch
+        self._index = index
+        self._source = source
+        self.name = source.name
+        self.key = source.key if isinstance(source, SourceFile) else ""
+
+    def chunks(self) -> Iterator[bytes]:
+        """From the prefetch the first time, streamed otherwise."""
+        fetched = self._prefetch.take(self._index)
+        if fetched is not None:
+            try:
+                yield fetched.result()
+            finally:
+                self._bridge.soon(lambda: self._prefetch.consumed(self._source.stored_bytes))
+        elif is_small(self._source):
+            yield self._bridge.call(read_source(self._store, self._source))
+        else:
+            yield from self._streamed()
+
+    def _streamed(self) -> Iterator[bytes]:
+        ahead = ReadAhead(open_source(self._store, self._source))
+        self._bridge.call(ahead.start())
+        try:
+            while (chunk := self._bridge.call(ahead.next())) is not None:
+                yield chunk
+        finally:
+            self._bridge.soon(ahead.stop)
+
+
+def open_source(store: ObjectStore, source: Source) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    """The source's stored bytes as a stream."""
+    match source:
+        case SourceFile(bucket, key, etag, _, version_id):
+            return store.read(bucket, key, etag=etag, version_id=version_id)
+        case RecordRange(_, bucket, key, offset, length):
+            return store.read(bucket, key, start=offset, length=length)
+
+
+class ReadAhead:
+    """On the loop: a task that reads a stream a few chunks ahead of whoever calls `next`."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> None:
+        self._opening = opening
+        self._chunks: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(CHUNKS_AHEAD)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """The first chunk is on its way."""
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            async with self._opening as stream:
+                async for chunk in stream:
+                    await self._chunks.put(chunk)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised by next(), in the thread
+            await self._chunks.put(error)
+        else:
+            await self._chunks.put(None)
+
+    async def next(self) -> bytes | None:
+        """The next chunk, None at the end; raises what reading raised."""
+        chunk = await self._chunks.get()
+        if isinstance(chunk, BaseException):
+            raise chunk
+        return chunk
+
+    def stop(self) -> None:
+        """The stream is closed soon."""
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,117 @@
+"""Held batches: every transition of a batch that this worker holds goes through here, one at a time.
+
+A lease is renewed at a third of its length. A lost lease cancels the work that it covers; a timer is never proof of
+ownership, so the work's own transitions stay fenced by lease_epoch all the same.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from headsaw.core.facts import LeaseWasLost, OutageMet, Where
+from headsaw.core.lifecycle import Event, Renew, advance
+from headsaw.core.model import Batch, BatchId
+from headsaw.errors import LeaseLost, Outage
+from headsaw.ports import Accepted, Refused
+from headsaw.worker.context import Context
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A batch whose lease this worker believes to hold. `work` is the task that the lease covers."""
+
+    context: Context
+    batch: Batch
+    work: asyncio.Task[None] | None = None
+    lost: bool = False
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def advance(self, event: Event) -> Batch:
+        """The ledger and this value have made the transition. LeaseLost if it was refused: `batch` is then what the
+        ledger holds. On an Outage nothing is known, and `batch` is unchanged. A cancellation waits for the write, so
+        that what happened is known."""
+        write = asyncio.ensure_future(self._advance(event))
+        try:
+            return await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await asyncio.wait({write})
+            if not write.cancelled():
+                write.exception()  # retrieved: `batch` and `lost` say what there is to know
+            raise
+
+    async def _advance(self, event: Event) -> Batch:
+        async with self._one_at_a_time:
+            if self.lost:
+                raise LeaseLost(self.batch.id)
+            match await self.context.world.ledger.apply(self.batch, advance(self.batch, event)):
+                case Accepted(batch):
+                    self.batch = batch
+                    return batch
+                case Refused(current):
+                    self.lost = True
+                    self.batch = current or self.batch
+                    raise LeaseLost(self.batch.id)
+
+    async def renew(self) -> None:
+        """The lease lasts longer, unless a transition is under way (which is as good), or the batch needs no lease."""
+        if self._one_at_a_time.locked() or self.batch.lease.owner is None:
+            return
+        await self.advance(Renew(self.context.lease_until()))
+
+    def cancel_work(self) -> None:
+        """Whatever the lease covered stops."""
+        if self.work is not None:
+            self.work.cancel()
+
+
+class LeaseKeeper:
+    """All batches that this worker holds, and the task that renews them."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._held: dict[BatchId, Held] = {}
+
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._held)
+
+    def __contains__(self, batch_id: BatchId) -> bool:
+        """Whether this one is held."""
+        return batch_id in self._held
+
+    def hold(self, batch: Batch) -> Held:
+        """The batch is renewed from now on."""
+        held = self._held[batch.id] = Held(self._context, batch)
+        return held
+
+    def drop(self, held: Held) -> None:
+        """The batch isn't renewed any more: it was released, finished or lost."""
+        self._held.pop(held.batch.id, None)
+
+    def all(self) -> Iterable[Held]:
+        """A snapshot."""
+        return tuple(self._held.values())
+
+    async def run(self) -> None:
+        """For ever: looks at every lease often enough to renew it at a third of its length."""
+        lease_seconds = self._context.limits.lease_seconds
+        while True:
+            await self._context.world.clock.sleep(lease_seconds / 6)
+            now = self._context.world.clock.now()
+            due = [held for held in self.all() if held.batch.lease.until - now < lease_seconds * 2 / 3]
+            await asyncio.gather(*(self._renew(held) for held in due))
+
+    async def _renew(self, held: Held) -> None:
+        try:
+            await held.renew()
+        except LeaseLost:
+            self._lose(held, "renewal")
+        except Outage as outage:
+            self._context.tell(OutageMet(Where.LEDGER, type(outage).__name__, str(outage)))
+            if held.batch.lease.until <= self._context.world.clock.now():
+                self._lose(held, "outage")
+
+    def _lose(self, held: Held, during: str) -> None:
+        held.lost = True
+        self._context.tell(LeaseWasLost(held.batch, during))
+        held.cancel_work()

@@ -1,0 +1,101 @@
+"""Publishing: after the commit point, everything that the commit record promises comes true, as often as it takes.
+
+Completing an upload twice, or by two workers at once, has one effect. "No such upload" is an earlier success only if
+the object that is there carries the same token and size; otherwise nothing is assumed.
+"""
+
+import asyncio
+import json
+from urllib.parse import quote_plus
+
+from headsaw.core.commit import TOKEN_METADATA, CommitRecord, PendingUpload, digest
+from headsaw.core.model import Batch, FileMark, RecordRange, Source, SourceFile
+from headsaw.core.naming import dlq_id
+from headsaw.errors import Outage, ProtocolViolation, SourceUnreadable
+from headsaw.ports import CompleteResult, ObjectStore, Outgoing, Published, Unpublishable
+from headsaw.worker.context import Context
+
+COMPLETIONS_AT_ONCE = 8
+
+
+class UploadPublisher:
+    """`ports.Publisher` for plain Parquet in an object store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def publish(self, record: CommitRecord) -> Published | Unpublishable:
+        """Every upload is completed, by this call or an earlier one."""
+        gate = asyncio.Semaphore(COMPLETIONS_AT_ONCE)
+
+        async def complete(upload: PendingUpload) -> str | None:
+            async with gate:
+                return None if await self._complete(upload) else upload.key
+
+        missing = [key for key in await asyncio.gather(*map(complete, record.uploads)) if key is not None]
+        return Unpublishable(tuple(missing)) if missing else Published()
+
+    async def _complete(self, upload: PendingUpload) -> bool:
+        if await self._store.complete_upload(upload) is CompleteResult.COMPLETED:
+            return True
+        head = await self._store.head(upload.bucket, upload.key)
+        return head is not None and head.metadata.get(TOKEN_METADATA) == upload.token and head.size == upload.size
+
+
+async def load_record(context: Context, batch: Batch) -> CommitRecord:
+    """The accepted commit record, proven by its SHA-256."""
+    if batch.commit is None:
+        raise ProtocolViolation(f"batch {batch.id} is {batch.state} without a commit record")
+    try:
+        body = await context.world.store.read_all(context.control.bucket, batch.commit.key)
+    except SourceUnreadable as gone:
+        raise ProtocolViolation(f"the commit record of batch {batch.id} can't be read: {gone.reason}") from gone
+    if digest(body) != batch.commit.sha256:
+        raise ProtocolViolation(f"the commit record of batch {batch.id} isn't the one that was accepted")
+    return CommitRecord.from_json(body)
+
+
+async def dispose(context: Context, batch: Batch, index: int, source: Source, mark: FileMark, reason: str) -> None:
+    """The source may be claimed again, and the DLQ has a message that says why it was given up.
+
+    In this order: a redrive of that message must find the mark. After a crash in between both happen again; a source
+    that another batch has claimed since keeps its new owner.
+    """
+    if not await context.world.ledger.mark(source, batch.span.root, mark, reason):
+        return
+    body = await _original(context, source)
+    attributes = {"reason": reason, "dataset": batch.dataset, "batch": batch.id}
+    if isinstance(source, RecordRange):
+        attributes["original_message_id"] = source.message_id
+    message = Outgoing(dlq_id(batch.id, index), body, attributes)
+    if await context.world.dlq.send([message]):
+        raise Outage("the DLQ refused a message")
+
+
+async def _original(context: Context, source: Source) -> str:
+    """What can be sent again: the record message's own body, or an S3 event for the file."""
+    match source:
+        case RecordRange(_, bucket, key, offset, length):
+            try:
+                data = await context.world.store.read_all(bucket, key, start=offset, length=length)
+            except SourceUnreadable:  # somebody deleted the spool object: say at least where it was
+                return json.dumps({"spool": f"s3://{bucket}/{key}", "offset": offset, "length": length})
+            return data.decode("utf-8", errors="surrogatepass")
+        case SourceFile():
+            return synthetic_event(source)
+
+
+def synthetic_event(file: SourceFile) -> str:
+    """An S3 notification as S3 itself would have sent it, so that whatever reads the DLQ can redrive it."""
+    thing: dict[str, object] = {"key": quote_plus(file.key, safe="/"), "eTag": file.etag}
+    if file.size is not None:
+        thing["size"] = file.size
+    if file.version_id is not None:
+        thing["versionId"] = file.version_id
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": file.bucket}, "object": thing},
+    }
+    return json.dumps({"Records": [record]})

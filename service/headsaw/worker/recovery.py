@@ -1,0 +1,79 @@
+"""Recovery: every worker walks the due index's shards and takes over what nobody advances. There is no leader.
+
+A full cycle takes at most half a lease, from a random shard; within a page the order is random, so workers rarely race
+for the same batch, and when they do the ledger lets one win.
+"""
+
+from headsaw.core.facts import BatchTaken, OutageMet, Where
+from headsaw.core.lifecycle import Take, advance
+from headsaw.core.model import Batch, BatchId, BatchState
+from headsaw.errors import Outage, ProtocolViolation
+from headsaw.ports import DUE_SHARDS, Accepted
+from headsaw.worker.context import Context
+from headsaw.worker.leases import LeaseKeeper
+from headsaw.worker.runner import Runner
+
+PAGE_BATCHES = 25
+
+
+class Recovery:
+    """The sweep. It reads the index, then the batch itself, and believes only the latter."""
+
+    def __init__(self, context: Context, keeper: LeaseKeeper, runner: Runner) -> None:
+        self._context = context
+        self._keeper = keeper
+        self._runner = runner
+
+    async def run(self) -> None:
+        """For ever: one shard after another."""
+        shard = self._context.random.randrange(DUE_SHARDS)
+        pause = self._context.limits.lease_seconds / 2 / DUE_SHARDS
+        while True:
+            try:
+                await self.sweep(shard)
+            except Outage as outage:
+                self._context.tell(OutageMet(Where.LEDGER, type(outage).__name__, str(outage)))
+            shard = (shard + 1) % DUE_SHARDS
+            await self._context.world.clock.sleep(pause)
+
+    async def sweep(self, shard: int) -> None:
+        """Every due batch of the shard was looked at once."""
+        cursor: object | None = None
+        while True:
+            now = self._context.world.clock.now()
+            page = await self._context.world.ledger.due(shard, now, cursor, PAGE_BATCHES)
+            candidates = list(page.batches)
+            self._context.random.shuffle(candidates)
+            for batch_id in candidates:
+                if batch_id not in self._keeper:
+                    await self._try_to_take(batch_id)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def _try_to_take(self, batch_id: BatchId) -> None:
+        try:
+            batch = await self._context.world.ledger.batch(batch_id)
+        except ProtocolViolation as newer:
+            self._context.tell(OutageMet(Where.LEDGER, "ProtocolViolation", str(newer)))
+            return
+        now = self._context.world.clock.now()
+        if batch is None or batch.due_at is None or batch.due_at > now or batch.lease.held(now):
+            return
+        if not self._wanted(batch):
+            return
+        taken = advance(batch, Take(self._context.worker, self._context.lease_until()))
+        result = await self._context.world.ledger.apply(batch, taken)
+        if isinstance(result, Accepted):
+            self._context.tell(BatchTaken(result.batch, batch.state.value))
+            self._runner.take(result.batch)
+
+    def _wanted(self, batch: Batch) -> bool:
+        """Work that only rolls forward is always taken; a conversion only if it could soon start."""
+        match batch.state:
+            case BatchState.PUBLISHING | BatchState.FAILING:
+                return True
+            case BatchState.DELEGATED:
+                return False
+            case _:
+                return self._runner.has_room.is_set()

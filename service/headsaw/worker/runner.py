@@ -1,0 +1,323 @@
+"""What a held batch needs next, done: convert, commit, publish, split, fail. One task per batch, a bounded number.
+
+Two-phase publish: outputs are pending uploads; the commit record is stored; the transition to PUBLISHING on our
+lease_epoch is the commit point; only then are the uploads completed. Before it everything rolls back, after it
+everything rolls forward, by whoever holds the batch then.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from headsaw.core import lifecycle
+from headsaw.core.commit import CommitRecord, RejectedSource, digest, violations
+from headsaw.core.facts import (
+    BatchCommitted,
+    BatchConverted,
+    BatchDone,
+    BatchFailed,
+    BatchReleased,
+    BatchUnpublishable,
+    LeaseWasLost,
+    OutageMet,
+    Where,
+)
+from headsaw.core.lifecycle import Commit, Fail, Finish, GiveUp, Release, Start
+from headsaw.core.model import Batch, BatchId, BatchState, CommitPointer, FileMark, Source
+from headsaw.core.naming import commit_record_name
+from headsaw.core.retry import OUTAGE_BACKOFF, Backoff
+from headsaw.core.settings import DatasetSettings
+from headsaw.errors import HeadsawError, LeaseLost, Outage, ProtocolViolation, UsageError
+from headsaw.ports import Accepted, ConvertedBatch, Refused, Unpublishable
+from headsaw.worker.context import Context
+from headsaw.worker.leases import Held, LeaseKeeper
+from headsaw.worker.publisher import dispose, load_record
+
+FAILURE_BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0, floor_seconds=0.2)
+UPLOAD_AGE_SECONDS_MAX = 3.5 * 86400.0
+"""Half of the lifecycle rule's seven days: an older pending upload might be gone before it is completed."""
+
+
+class Runner:
+    """Holds batches and works on them; `has_room` is set while another READY batch could soon be started."""
+
+    def __init__(self, context: Context, keeper: LeaseKeeper) -> None:
+        self._context = context
+        self._keeper = keeper
+        self._slots = asyncio.Semaphore(context.limits.conversions)
+        self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+        self.finished = 0
+        self.released = 0
+        self._crash: BaseException | None = None
+        self._crashed = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is held."""
+        return not self._tasks
+
+    async def take_claimed(self, claimed: "asyncio.Queue[Batch]") -> None:
+        """For ever: works on what the intake claimed."""
+        while True:
+            self.take(await claimed.get())
+
+    async def watch(self) -> None:
+        """For ever, or until a batch's task died of something that nobody expected: then raises that."""
+        await self._crashed.wait()
+        assert self._crash is not None  # noqa: S101 - set before the event
+        raise self._crash
+
+    def take(self, batch: Batch) -> None:
+        """The batch, whose lease this worker was just granted, is worked on."""
+        held = self._keeper.hold(batch)
+        task = asyncio.create_task(self._work(held), name=f"batch-{batch.id}")
+        held.work = task
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash = error
+            self._crashed.set()
+
+    async def drain(self, seconds: float) -> None:
+        """What waits is released at once; what runs may finish in time; the rest is stopped and released."""
+        for held in self._keeper.all():
+            if held.batch.state in (BatchState.OPEN, BatchState.READY):
+                held.cancel_work()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+        for held in self._keeper.all():
+            held.cancel_work()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    # --- one batch
+
+    async def _work(self, held: Held) -> None:
+        """The batch is advanced as far as this worker can take it, and isn't held afterwards, whatever happened."""
+        try:
+            await self._advance(held)
+        except LeaseLost:
+            self._context.tell(LeaseWasLost(held.batch, held.batch.state.value))
+        except asyncio.CancelledError:
+            if not held.lost:
+                await self._release(held, 0.0, "drain")
+        except Outage as outage:
+            self._context.tell(OutageMet(_whereabouts(held.batch), type(outage).__name__, str(outage)))
+            await self._release(held, self._outage_pause(held.batch), f"outage: {type(outage).__name__}")
+        except (ProtocolViolation, UsageError) as error:  # an operator must act; meanwhile it waits for that
+            kind = type(error).__name__
+            self._context.tell(OutageMet(_whereabouts(held.batch), kind, str(error)))
+            await self._release(held, OUTAGE_BACKOFF.cap_seconds, f"{kind}: {error}")
+        finally:
+            self._keeper.drop(held)
+
+    async def _advance(self, held: Held) -> None:
+        match held.batch.state:
+            case BatchState.READY:
+                if held.batch.failures >= self._context.limits.attempts_max:
+                    await self._end_attempts(held)
+                else:
+                    await self._convert_when_free(held)
+            case BatchState.PUBLISHING:
+                await self._publish(held, await load_record(self._context, held.batch))
+            case BatchState.FAILING:
+                await self._finish_failing(held)
+            case state:
+                raise ProtocolViolation(f"a batch is held in state {state}")
+
+    async def _convert_when_free(self, held: Held) -> None:
+        self._waiting += 1
+        self._note_room()
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+            self._note_room()
+        try:
+            record = await self._convert_and_commit(held)
+        finally:
+            self._slots.release()
+            self._note_room()
+        if record is not None:
+            await self._publish(held, record)
+
+    def _note_room(self) -> None:
+        if self._waiting < self._context.limits.backlog:
+            self.has_room.set()
+        else:
+            self.has_room.clear()
+
+    async def _convert_and_commit(self, held: Held) -> CommitRecord | None:
+        """The accepted commit record; None if the data made the attempt fail."""
+        world = self._context.world
+        settings = await self._context.settings_of(held.batch.settings)
+        sources = await world.ledger.sources(held.batch)
+        await held.advance(Start())
+        try:
+            converted = await world.converter.convert(held.batch, settings, sources)
+        except (Outage, LeaseLost, UsageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the data provoked is a failure of this attempt
+            await self._fail(
+                held, f"{type(error).__name__}: {error}" if isinstance(error, HeadsawError) else type(error).__name__
+            )
+            return None
+        self._context.tell(_converted_fact(held.batch, converted))
+        return await self._commit(held, settings, sources, converted)
+
+    async def _commit(
+        self, held: Held, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
+    ) -> CommitRecord | None:
+        record = _record(held.batch, settings, sources, converted)
+        wrong = violations(record, held.batch)
+        if self._context.world.clock.now() - converted.oldest_upload_at > UPLOAD_AGE_SECONDS_MAX:
+            wrong.append("its oldest upload is too old to be sure of")
+        if wrong:
+            await self._context.world.converter.discard(converted)
+            await self._fail(held, "not committed: " + "; ".join(wrong))
+            return None
+        body = record.to_json()
+        key = self._context.control.key(commit_record_name(held.batch))
+        try:
+            await self._context.world.store.put(self._context.control.bucket, key, body)
+        except Outage:
+            # Nothing was asked of the ledger yet, so this attempt can't have committed.
+            await self._context.world.converter.discard(converted)
+            raise
+        event = Commit(CommitPointer(key, digest(body)), record.counts.rows, record.schema_version)
+        try:
+            await held.advance(event)
+        except LeaseLost:
+            # A consistent read was behind this. If what it saw is our own commit, rolled forward by somebody else
+            # meanwhile, the uploads are that batch's; otherwise the epoch has moved on and they can never be committed.
+            if held.batch.commit != event.pointer:
+                await self._context.world.converter.discard(converted)
+            raise
+        # An Outage passes through: the commit may have been accepted, so the uploads must stay.
+        self._context.tell(BatchCommitted(held.batch))
+        return record
+
+    async def _publish(self, held: Held, record: CommitRecord) -> None:
+        result = await self._context.world.publisher.publish(record)
+        if isinstance(result, Unpublishable):
+            self._context.tell(BatchUnpublishable(held.batch, len(result.keys)))
+            reason = f"{len(result.keys)} uploads are gone: run headsaw repair {held.batch.id}"
+            await self._release(held, OUTAGE_BACKOFF.cap_seconds, reason)
+            return
+        for rejected in record.rejected:
+            await dispose(
+                self._context,
+                held.batch,
+                rejected.index,
+                record.sources[rejected.index],
+                FileMark.REJECTED,
+                rejected.reason.value,
+            )
+        await held.advance(Finish(self._context.world.clock.now()))
+        self.finished += 1
+        self._context.tell(_done_fact(held.batch, record, self._context.world.clock.now()))
+
+    # --- failures
+
+    async def _fail(self, held: Held, reason: str) -> None:
+        """One failure more. The next attempt is anybody's, after a pause."""
+        pause = FAILURE_BACKOFF.wait(held.batch.failures, self._context.random.random())
+        await held.advance(Fail(self._context.world.clock.now() + pause, reason))
+        self._context.tell(BatchFailed(held.batch, "retry", reason))
+
+    async def _end_attempts(self, held: Held) -> None:
+        """Two halves carry on; a single file is given up."""
+        reason = held.batch.reason or "attempts exhausted"
+        if held.batch.files == 1:
+            await held.advance(GiveUp(reason))
+            await self._finish_failing(held)
+            return
+        ids = (BatchId(self._context.new_id()), BatchId(self._context.new_id()))
+        ended, *children = lifecycle.split(held.batch, ids, self._context.world.clock.now())
+        match await self._context.world.ledger.split(held.batch, ended, children):
+            case Accepted(batch):
+                held.batch = batch
+                self._context.tell(BatchFailed(batch, "split", reason))
+            case Refused(current):
+                held.lost = True
+                held.batch = current or held.batch
+                raise LeaseLost(held.batch.id)
+
+    async def _finish_failing(self, held: Held) -> None:
+        (source,) = await self._context.world.ledger.sources(held.batch)
+        reason = held.batch.reason or "attempts exhausted"
+        await dispose(self._context, held.batch, held.batch.span.start, source, FileMark.FAILED, reason)
+        await held.advance(Finish(self._context.world.clock.now()))
+        self._context.tell(BatchFailed(held.batch, "failed", reason))
+
+    async def _release(self, held: Held, pause: float, reason: str) -> None:
+        """Given back if possible; if not, its lease will expire."""
+        if held.lost or held.batch.state.terminal:
+            return
+        try:
+            await held.advance(Release(self._context.world.clock.now() + pause, reason))
+        except (LeaseLost, Outage):
+            return
+        self.released += 1
+        self._context.tell(BatchReleased(held.batch, reason))
+
+    def _outage_pause(self, batch: Batch) -> float:
+        return OUTAGE_BACKOFF.wait(min(batch.attempt, 10), self._context.random.random())
+
+
+def _whereabouts(batch: Batch) -> Where:
+    """The part of the world that a batch in this state depends on most."""
+    return Where.DLQ if batch.state is BatchState.FAILING else Where.BUCKET
+
+
+def _record(
+    batch: Batch, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
+) -> CommitRecord:
+    report = converted.report
+    return CommitRecord(
+        batch=batch.id,
+        dataset=batch.dataset,
+        attempt=batch.attempt,
+        lease_epoch=batch.lease.epoch,
+        engine="inline",
+        settings=settings.hash,
+        schema_version=report.schema.version,
+        sources=tuple(sources),
+        files=report.files,
+        rejected=tuple(RejectedSource(r.index, r.reason, r.detail) for r in report.rejections),
+        uploads=converted.uploads,
+        oldest_upload_at=converted.oldest_upload_at,
+        rescued_values=report.rescued_values,
+        bytes_in=report.bytes_in,
+    )
+
+
+def _converted_fact(batch: Batch, converted: ConvertedBatch) -> BatchConverted:
+    return BatchConverted(
+        batch=batch,
+        counts=converted.report.counts,
+        rescued_values=converted.report.rescued_values,
+        bytes_in=converted.report.bytes_in,
+        bytes_out=sum(upload.size for upload in converted.uploads),
+        outputs=len(converted.uploads),
+        seconds=converted.seconds,
+        cpu_seconds=converted.cpu_seconds,
+    )
+
+
+def _done_fact(batch: Batch, record: CommitRecord, now: float) -> BatchDone:
+    return BatchDone(
+        batch=batch,
+        counts=record.counts,
+        rejected=len(record.rejected),
+        rescued_values=record.rescued_values,
+        bytes_in=record.bytes_in,
+        bytes_out=sum(upload.size for upload in record.uploads),
+        outputs=len(record.uploads),
+        age_seconds=max(0.0, now - batch.created_at),
+    )

@@ -1,0 +1,34 @@
+"""Record messages become part of a batch by way of one NDJSON object under the control prefix.
+
+Their bodies are stored before anything is claimed; the claim is message id and byte range, and only claimed ranges are
+converted, so a spool object that a crash left behind, or a duplicate delivery, adds nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headsaw.core.model import RecordRange
+from headsaw.core.naming import spool_name
+from headsaw.worker.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBody:
+    """The body of one record message, identified by the message."""
+
+    message_id: str
+    body: str
+
+
+async def spool(context: Context, bodies: Sequence[RecordBody]) -> list[RecordRange]:
+    """All bodies are stored in one object; returns where each stands, in their order."""
+    key = context.control.key(spool_name(context.new_id()))
+    ranges: list[RecordRange] = []
+    content = bytearray()
+    for record in bodies:
+        data = record.body.encode("utf-8", errors="surrogatepass")
+        ranges.append(RecordRange(record.message_id, context.control.bucket, key, len(content), len(data)))
+        content += data
+        content += b"\n"
+    await context.world.store.put(context.control.bucket, key, bytes(content))
+    return ranges
