@@ -22,5 +22,5 @@ def code_of(text: str) -> str | None:
 
     Prose may quote what it speaks about; a single word in front of a colon doesn't.
     """
-    head = text.partition(":")[0].strip()
+    head = text.partition(": ")[0]
     return head if _CODE.fullmatch(head) else None
