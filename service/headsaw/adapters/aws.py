@@ -46,7 +46,7 @@ class Aws:
     """An async context that owns one client per service; each is made at its first use and closed at the end.
 
     `endpoint_url` overrides the environment for every service. Where a `clock` is given, the Date headers of DynamoDB's
-    answers correct it.
+    answers correct it. A `session` that is shared keeps AWS's API descriptions loaded.
     """
 
     def __init__(
@@ -57,13 +57,14 @@ class Aws:
         connections: int = 64,
         tries: int = CALL_TRIES,
         clock: LedgerClock | None = None,
+        session: AioSession | None = None,
     ) -> None:
         self._region = region
         self._endpoint_url = endpoint_url
         self._connections = connections
         self._tries = tries
         self._clock = clock
-        self._session: AioSession = get_session()
+        self._session = session or get_session()
         self._stack = AsyncExitStack()
         self._clients: dict[str, Any] = {}
         self._lock = asyncio.Lock()
