@@ -1,5 +1,6 @@
 """`Table` on Amazon DynamoDB. Knows expressions, attribute values and error codes; knows nothing of batches."""
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -95,7 +96,9 @@ class DynamoTable:
         entries = [{"Put" if isinstance(write, Put) else "Update": _request(write, self._name)} for write in writes]
         with self._translated():
             try:
-                await self._client.transact_write_items(TransactItems=entries, ClientRequestToken=token)
+                await self._client.transact_write_items(
+                    TransactItems=entries, ClientRequestToken=self._own_token(token)
+                )
             except ClientError as error:
                 if error_code(error) != "TransactionCanceledException":
                     raise
@@ -158,6 +161,10 @@ class DynamoTable:
                 f"the DynamoDB table {self._name} isn't a headsaw ledger: it needs the primary key (pk, sk) and the "
                 f"index {DUE_INDEX} on (due_shard, due_at); create it as docs/operations.md says"
             )
+
+    def _own_token(self, token: str) -> str:
+        """Tokens are an account's, not a table's: two ledgers may use the same one."""
+        return hashlib.sha256(f"{self._name}/{token}".encode()).hexdigest()[:36]
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"ledger {self._name}")
@@ -258,7 +265,7 @@ def _encode_value(value: Value) -> dict[str, Any]:
         case bytes():
             return {"B": value}
         case int() | float():
-            return {"N": repr(value)}
+            return {"N": str(int(value)) if value == int(value) else repr(value)}  # as DynamoDB itself writes it
         case tuple():
             return {"L": [{"S": element} for element in value]}
 

@@ -251,7 +251,10 @@ class TableLedger:
         if item is None:
             return None
         snapshot = item["snapshot"]
-        return DatasetSettings.from_snapshot(snapshot if isinstance(snapshot, bytes) else str(snapshot).encode())
+        try:
+            return DatasetSettings.from_snapshot(snapshot if isinstance(snapshot, bytes) else str(snapshot).encode())
+        except ValueError as error:
+            raise ProtocolViolation(f"settings {settings_hash} were written by a newer version: {error}") from None
 
     async def schema_head(self, dataset: str) -> TableSchema:
         """The newest version, or the empty version 0."""

@@ -153,6 +153,9 @@ class ServiceSettings(Settings):
         description="How long SQS hides a received message; longer than any dataset's `batch.max_age`. "
         "Default: computed from the datasets.",
     )
+    poll_wait: Duration = Field(
+        20.0, le=20, description="How long a poll waits for messages; 20 s, the longest, makes the fewest requests."
+    )
     attempts_max: int = Field(
         3, ge=1, le=100, description="Failures after which a batch is split, or a batch of one file is failed."
     )

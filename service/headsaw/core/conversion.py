@@ -78,6 +78,14 @@ class Rejection:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something odd about a source that is no reason to reject it, such as bytes after its last gzip member."""
+
+    index: int
+    detail: str
+
+
 class OutputKind(StrEnum):
     """What an output file holds."""
 
@@ -113,6 +121,7 @@ class ConversionReport:
     schema: TableSchema
     rescued_values: int
     bytes_in: int
+    notices: tuple[Notice, ...] = ()
 
     @property
     def counts(self) -> FileCounts:

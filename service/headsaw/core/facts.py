@@ -1,7 +1,7 @@
 """What happened, as frozen facts. Logs, metrics and traces are functions of these, so they can't disagree.
 
-Facts hold no object keys and no record content; where one source must be told apart, its keyed hash is used by the
-log sink. Seconds and bytes are base units.
+Only `detail` and `reason` fields may quote an error's words; sinks keep those, and with them any object key, out of what
+is logged at INFO or above. Seconds and bytes are base units.
 """
 
 from dataclasses import dataclass
@@ -182,6 +182,15 @@ class DrainBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskDied:
+    """One of the worker's tasks ended, which none should: the worker stops with an error."""
+
+    task: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStopped:
     """Nothing is held any more."""
 
@@ -206,5 +215,6 @@ Fact = (
     | BacklogSampled
     | WorkerStarted
     | DrainBegan
+    | TaskDied
     | WorkerStopped
 )

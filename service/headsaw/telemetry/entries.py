@@ -27,6 +27,7 @@ from headsaw.core.facts import (
     MessagesReceived,
     MessagesSettled,
     OutageMet,
+    TaskDied,
     WorkerStarted,
     WorkerStopped,
 )
@@ -59,7 +60,7 @@ def entry(fact: Fact) -> Entry:
             return _outcome(fact)
         case OutageMet() | BacklogSampled():
             return _surroundings(fact)
-        case WorkerStarted() | DrainBegan() | WorkerStopped():
+        case WorkerStarted() | DrainBegan() | TaskDied() | WorkerStopped():
             return _worker(fact)
         case _:
             assert_never(fact)
@@ -129,13 +130,15 @@ def _surroundings(fact: OutageMet | BacklogSampled) -> Entry:
             assert_never(fact)
 
 
-def _worker(fact: WorkerStarted | DrainBegan | WorkerStopped) -> Entry:
+def _worker(fact: WorkerStarted | DrainBegan | TaskDied | WorkerStopped) -> Entry:
     match fact:
         case WorkerStarted(version, _, datasets, conversions):
             fields: Fields = {"version": version, "datasets": datasets, "conversions": conversions}
             return Entry(INFO, "worker started", fields)
         case DrainBegan(held, buffered, grace_seconds):
             return Entry(INFO, "drain began", {"held": held, "buffered": buffered, "grace_seconds": grace_seconds})
+        case TaskDied(task, kind, detail):
+            return Entry(ERROR, "worker task died", {"task": task, "kind": kind}, detail)
         case WorkerStopped(finished, released):
             return Entry(INFO, "worker stopped", {"finished": finished, "released": released})
         case _:

@@ -27,6 +27,7 @@ from headsaw.core.facts import (
     MessagesReceived,
     MessagesSettled,
     OutageMet,
+    TaskDied,
     WorkerStarted,
     WorkerStopped,
 )
@@ -90,7 +91,7 @@ class Metrics:
                 self._surroundings(fact)
             case WorkerStarted():
                 self._all.worker.labels(fact.version).set(1)
-            case DrainBegan() | WorkerStopped():
+            case DrainBegan() | TaskDied() | WorkerStopped():
                 pass  # the log tells them; whoever scrapes sees the worker go
             case _:
                 assert_never(fact)

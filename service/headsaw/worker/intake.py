@@ -120,10 +120,11 @@ class Intake:
                 await self._context.world.clock.sleep(POLL_BACKOFF.wait(self._failures, self._context.random.random()))
 
     async def _accept(self, queue: Queue, messages: Sequence[Message]) -> None:
+        now = self._context.world.clock.now()
+        oldest = min((message.sent_at for message in messages), default=now)
+        self._context.tell(MessagesReceived(len(messages), max(0.0, now - oldest)))
         if not messages:
             return
-        now = self._context.world.clock.now()
-        self._context.tell(MessagesReceived(len(messages), max(0.0, now - min(m.sent_at for m in messages))))
         settled = []
         for message in messages:
             delivery = Delivery(message, queue)

@@ -179,7 +179,7 @@ class Runner:
             wrong.append("its oldest upload is too old to be sure of")
         if wrong:
             await self._context.world.converter.discard(converted)
-            await self._fail(held, "not committed: " + "; ".join(wrong))
+            await self._fail(held, "not_committed: " + "; ".join(wrong))
             return None
         body = record.to_json()
         key = self._context.control.key(commit_record_name(held.batch))

@@ -1,0 +1,71 @@
+"""Everything that a configuration names in AWS, connected: queues, ledger, buckets, one clock."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Any
+
+from headsaw.adapters.aws import Aws
+from headsaw.adapters.clock import LedgerClock
+from headsaw.adapters.dynamodb import DynamoTable
+from headsaw.adapters.ledger import TableLedger
+from headsaw.adapters.s3 import S3ObjectStore
+from headsaw.adapters.sqs import SqsQueue
+from headsaw.config import ServiceSettings
+
+CountCall = Callable[[str, str], None]
+"""Told the service and operation of every request that is sent, retries included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The ports over AWS. Open until the context that made them ends."""
+
+    queues: tuple[SqsQueue, ...]
+    dlq: SqsQueue
+    ledger: TableLedger
+    store: S3ObjectStore
+    clock: LedgerClock
+
+
+def not_counted(service: str, operation: str) -> None:
+    """For commands that don't measure their calls."""
+
+
+@asynccontextmanager
+async def connect(config: ServiceSettings, count: CountCall = not_counted) -> AsyncIterator[Connected]:
+    """Clients exist, nothing was asked of AWS yet. Raises UsageError where region or endpoint are wrong."""
+    clock = LedgerClock()
+    async with Aws(region=config.region, clock=clock) as aws:
+        sqs, s3, dynamodb = [await _counted(aws, service, count) for service in ("sqs", "s3", "dynamodb")]
+        yield Connected(
+            queues=tuple(SqsQueue(sqs, url) for url in config.queue_urls),
+            dlq=SqsQueue(sqs, config.dlq_url),
+            ledger=TableLedger(
+                DynamoTable(dynamodb, config.ledger_table), clock, SystemRandom().random, config.ledger_retention
+            ),
+            store=S3ObjectStore(s3, bucket_owners(config)),
+            clock=clock,
+        )
+
+
+async def _counted(aws: Aws, service: str, count: CountCall) -> Any:
+    client = await aws.client(service)
+
+    def sent(operation_name: str, **_: object) -> None:
+        count(service, operation_name)
+
+    client.meta.events.register(f"request-created.{service}", sent)
+    return client
+
+
+def bucket_owners(config: ServiceSettings) -> dict[str, str]:
+    """The account that must own each bucket, where the configuration says so; S3 refuses calls to any other's."""
+    owners: dict[str, str] = {}
+    for dataset in config.datasets:
+        if dataset.source_account is not None:
+            owners[dataset.source.bucket] = dataset.source_account
+        if dataset.destination_account is not None:
+            owners[dataset.destination.bucket] = dataset.destination_account
+    return owners

@@ -1,0 +1,186 @@
+"""The composition root: builds a worker out of a configuration and runs it until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from random import SystemRandom
+
+from headsaw.adapters.connect import Connected, connect
+from headsaw.adapters.inline import InlineConverter
+from headsaw.config import ServiceSettings
+from headsaw.core.facts import Fact, TaskDied, Where, WorkerStarted
+from headsaw.core.model import WorkerId
+from headsaw.core.settings import S3Prefix
+from headsaw.errors import Outage, UsageError
+from headsaw.http import Health, keep_checking, serve
+from headsaw.telemetry import Telemetry, open_telemetry
+from headsaw.worker.context import Context, Limits, World
+from headsaw.worker.publisher import UploadPublisher
+from headsaw.worker.service import Worker
+
+VISIBILITY_MARGIN_SECONDS = 120.0
+VISIBILITY_SECONDS_MAX = 12 * 3600.0
+CHECK_SECONDS = 10.0
+STALE_SECONDS = 45.0
+RETENTION_SECONDS_MIN = 14 * 86400.0
+RECEIVES_MIN = 1000
+ABORTED = 1
+"""Exit status after a second SIGTERM, or when a task died."""
+
+
+def headsaw_version() -> str:
+    """As installed."""
+    return version("headsaw")
+
+
+def worker_id() -> WorkerId:
+    """Unique among all processes, and telling for people: host, process, chance."""
+    return WorkerId(f"{socket.gethostname()[:40]}-{os.getpid()}-{SystemRandom().getrandbits(32):08x}")
+
+
+def limits_of(config: ServiceSettings) -> Limits:
+    """The worker's numbers out of the configuration. A message stays hidden for longer than any buffer may age."""
+    oldest = max(dataset.batch.max_age for dataset in config.datasets)
+    visibility = config.visibility or min(oldest + VISIBILITY_MARGIN_SECONDS, VISIBILITY_SECONDS_MAX)
+    return Limits(
+        lease_seconds=config.lease_seconds,
+        drain_seconds=config.drain_seconds,
+        visibility_seconds=visibility,
+        poll_seconds=config.poll_wait,
+        foreign_seconds=config.foreign_after,
+        conversions=config.conversions,
+        pollers=config.pollers,
+        attempts_max=config.attempts_max,
+    )
+
+
+def build_worker(
+    config: ServiceSettings, aws: Connected, converter: InlineConverter, worker: WorkerId, tell: Callable[[Fact], None]
+) -> Worker:
+    """A worker over these ports, not running yet."""
+    world = World(
+        queues=aws.queues,
+        dlq=aws.dlq,
+        ledger=aws.ledger,
+        store=aws.store,
+        converter=converter,
+        publisher=UploadPublisher(aws.store),
+        clock=aws.clock,
+    )
+    context = Context(worker, world, limits_of(config), config.control, tell, SystemRandom())
+    return Worker(context, config.datasets, config.default_dataset)
+
+
+async def check_at_start(config: ServiceSettings, aws: Connected) -> None:
+    """Queues, ledger and buckets are there, set up right, and writable where they must be. Raises UsageError, Outage."""
+    await aws.ledger.ping()
+    await aws.dlq.traits()
+    for url, queue in zip(config.queue_urls, aws.queues, strict=True):
+        traits = await queue.traits()
+        if traits.retention_seconds < RETENTION_SECONDS_MIN:
+            raise UsageError(
+                f"queue {url}: keeps messages for {traits.retention_seconds / 86400:g} days, so a longer outage loses "
+                "them; set its MessageRetentionPeriod to 1209600 (14 days)"
+            )
+        if traits.max_receive_count is not None and traits.max_receive_count < RECEIVES_MIN:
+            raise UsageError(
+                f"queue {url}: its redrive policy moves messages away after {traits.max_receive_count} receives, which "
+                f"an outage reaches; set maxReceiveCount to {RECEIVES_MIN}, or remove the policy (headsaw sends what it "
+                "can't process to the DLQ itself)"
+            )
+    for bucket in sorted({dataset.source.bucket for dataset in config.datasets}):
+        await aws.store.ping(bucket)
+    for what, place in _written_places(config).items():
+        await _check_writable(aws, what, place)
+
+
+def _written_places(config: ServiceSettings) -> dict[str, S3Prefix]:
+    places = {f"datasets[{i}].destination": dataset.destination for i, dataset in enumerate(config.datasets)}
+    return {"control": config.control, "quarantine": config.quarantine, **places}
+
+
+async def _check_writable(aws: Connected, what: str, place: S3Prefix) -> None:
+    """An upload can be begun and aborted there: what nobody ever sees."""
+    key = place.key("headsaw-write-check")
+    try:
+        await aws.store.ping(place.bucket)
+        upload = await aws.store.create_upload(place.bucket, key, {})
+        await aws.store.abort_upload(place.bucket, key, upload)
+    except Outage as outage:
+        raise type(outage)(
+            f"{what}: {place} can't be written to: {outage}; allow s3:PutObject and s3:AbortMultipartUpload there"
+        ) from None
+
+
+async def run_service(config: ServiceSettings) -> int:
+    """The worker's whole life; returns the exit status. Raises UsageError and Outage only before it has started."""
+    worker_name = worker_id()
+    datasets = [dataset.name for dataset in config.datasets]
+    with open_telemetry(config.log, worker=worker_name, datasets=datasets) as telemetry:
+        async with connect(config, telemetry.count_api_call) as aws:
+            await check_at_start(config, aws)
+            health = Health(aws.clock.monotonic, STALE_SECONDS)
+            converter = InlineConverter(
+                aws.store,
+                aws.ledger,
+                aws.clock,
+                config.quarantine,
+                new_token=lambda: f"{SystemRandom().getrandbits(128):032x}",
+                threads=config.conversions,
+                memory_bytes=int(config.memory_bytes),
+            )
+            worker = build_worker(config, aws, converter, worker_name, telemetry.tell)
+            telemetry.tell(WorkerStarted(headsaw_version(), worker_name, len(datasets), config.conversions))
+            async with serve(config.http, health, telemetry.exposition):
+                return await _supervise(config, aws, worker, health, telemetry)
+
+
+async def _supervise(
+    config: ServiceSettings, aws: Connected, worker: Worker, health: Health, telemetry: Telemetry
+) -> int:
+    bucket = config.control.bucket
+    checks = {
+        Where.QUEUE: aws.queues[0].depth,
+        Where.LEDGER: aws.ledger.ping,
+        Where.BUCKET: lambda: aws.store.ping(bucket),
+    }
+    checking = asyncio.create_task(keep_checking(health, checks, aws.clock.sleep, CHECK_SECONDS), name="health")
+    running = asyncio.create_task(worker.run(), name="worker")
+    aborted = asyncio.Event()
+    _on_signals(worker, health, aborted)
+    abort = asyncio.create_task(aborted.wait(), name="abort")
+    try:
+        done, _ = await asyncio.wait({running, checking, abort}, return_when=asyncio.FIRST_COMPLETED)
+        if abort in done:
+            return ABORTED
+        for task in done:
+            error = task.exception()
+            if error is not None or task is checking:
+                cause = error.__cause__ or error if error is not None else None
+                health.died(task.get_name())
+                telemetry.tell(TaskDied(str(error or task.get_name()), type(cause).__name__, str(cause)))
+                return ABORTED
+        return 0
+    finally:
+        for task in (running, checking, abort):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({checking, abort}, timeout=1.0)
+
+
+def _on_signals(worker: Worker, health: Health, aborted: asyncio.Event) -> None:
+    """The first SIGTERM or SIGINT drains, the second stops at once."""
+
+    def signalled() -> None:
+        if worker.stopping:
+            aborted.set()
+        health.draining()
+        worker.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
