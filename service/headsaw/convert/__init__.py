@@ -1,0 +1,51 @@
+"""NDJSON → Parquet, exactly: `convert` reads sources and writes table files and quarantine.
+
+Plain synchronous code, free of AWS and asyncio; `core.conversion` has the protocols through which it reads and writes.
+"""
+
+from collections.abc import Sequence
+
+from headsaw.convert.conversion import Attempt
+from headsaw.convert.parser import ParseRules
+from headsaw.convert.reference import ReferenceParser
+from headsaw.core.conversion import ConversionReport, Outputs, Rejection, SchemaBook, SourceStream
+from headsaw.core.settings import DatasetSettings
+
+__all__ = ["MEMORY_BYTES", "convert", "parser_name"]
+
+MEMORY_BYTES = 128 * 1024**2
+
+
+def convert(
+    sources: Sequence[SourceStream],
+    *,
+    settings: DatasetSettings,
+    batch: str,
+    ingested_at: float,
+    schema: SchemaBook,
+    outputs: Outputs,
+    memory_bytes: int = MEMORY_BYTES,
+) -> ConversionReport:
+    """Every line of every source is a row, quarantined, blank or filtered, or its source is rejected as a whole.
+
+    All outputs in the report are closed; any other output that was opened is aborted. `memory_bytes` bounds the data
+    that is held at once (lines over it excepted). What the protocols raise passes through, after the abort.
+    """
+    line = settings.line
+    rules = ParseRules(line.max_depth, infer_timestamps=settings.table_schema.timestamps == "infer")
+    parser = ReferenceParser(rules)
+    rejected: dict[int, Rejection] = {}
+    while True:
+        attempt = Attempt(sources, settings, batch, ingested_at, schema, outputs, parser, memory_bytes, rejected)
+        try:
+            report = attempt.run()
+        except BaseException:
+            attempt.abort()
+            raise
+        if report is not None:
+            return report
+
+
+def parser_name() -> str:
+    """Which parser is in use."""
+    return ReferenceParser.name
