@@ -29,6 +29,7 @@ class Entry(Generic[Receipt]):
     """One buffered source and the messages that spoke of it."""
 
     source: Source
+    since: float
     receipts: list[Receipt] = field(default_factory=list)
 
 
@@ -39,7 +40,6 @@ class Buffer(Generic[Receipt]):
         self._limits = limits
         self._entries: dict[FileIdentity, Entry[Receipt]] = {}
         self._bytes = 0
-        self._oldest: float | None = None
 
     def __len__(self) -> int:
         """Distinct sources."""
@@ -51,10 +51,8 @@ class Buffer(Generic[Receipt]):
         if entry is not None:
             entry.receipts.append(receipt)
             return False
-        self._entries[source.identity] = Entry(source, [receipt])
+        self._entries[source.identity] = Entry(source, now, [receipt])
         self._bytes += source.stored_bytes
-        if self._oldest is None:
-            self._oldest = now
         return True
 
     def due(self, now: float) -> FlushCause | None:
@@ -63,17 +61,31 @@ class Buffer(Generic[Receipt]):
             return FlushCause.FILES
         if self._bytes >= self._limits.max_bytes:
             return FlushCause.BYTES
-        if self._oldest is not None and now - self._oldest >= self._limits.max_age:
-            return FlushCause.AGE
-        return None
+        due_at = self.due_at()
+        return FlushCause.AGE if due_at is not None and now >= due_at else None
 
     def due_at(self) -> float | None:
         """When max age will flush it; None while empty."""
-        return None if self._oldest is None else self._oldest + self._limits.max_age
+        oldest = next(iter(self._entries.values()), None)
+        return None if oldest is None else oldest.since + self._limits.max_age
 
     def take(self) -> list[Entry[Receipt]]:
-        """Everything that was buffered, in order of arrival; the buffer is empty afterwards."""
+        """What fits into one batch, oldest first; it isn't buffered any more. At least one source, if there is any."""
+        taken: list[Entry[Receipt]] = []
+        size = 0
+        for entry in self._entries.values():
+            size += entry.source.stored_bytes
+            if taken and (len(taken) >= self._limits.max_files or size > self._limits.max_bytes):
+                break
+            taken.append(entry)
+        for entry in taken:
+            del self._entries[entry.source.identity]
+            self._bytes -= entry.source.stored_bytes
+        return taken
+
+    def clear(self) -> list[Entry[Receipt]]:
+        """Everything, however much; the buffer is empty afterwards."""
         entries = list(self._entries.values())
         self._entries.clear()
-        self._bytes, self._oldest = 0, None
+        self._bytes = 0
         return entries

@@ -193,7 +193,7 @@ class Intake:
         while not stopping.is_set():
             now = self._context.world.clock.now()
             for inbox in self._inboxes.values():
-                if (cause := inbox.files.due(now)) is not None:
+                while (cause := inbox.files.due(now)) is not None:
                     await self._flush_files(inbox, cause)
                 if (cause := self._records_due(inbox, now)) is not None:
                     await self._flush_records(inbox, cause)
@@ -240,7 +240,7 @@ class Intake:
             return
         entries: dict[object, Entry[Delivery]] = {}
         for source, (_, delivery) in zip(ranges, waiting, strict=True):
-            entries.setdefault(source.identity, Entry(source)).receipts.append(delivery)
+            entries.setdefault(source.identity, Entry(source, 0.0)).receipts.append(delivery)
         await self._claim(inbox.settings, list(entries.values()), cause)
 
     async def _claim(self, settings: DatasetSettings, entries: Sequence[Entry[Delivery]], cause: FlushCause) -> None:
@@ -315,7 +315,7 @@ class Intake:
         """Drain: every buffered message can be received by another worker at once."""
         waiting: list[Delivery] = []
         for inbox in self._inboxes.values():
-            waiting += [d for entry in inbox.files.take() for d in entry.receipts]
+            waiting += [d for entry in inbox.files.clear() for d in entry.receipts]
             waiting += [delivery for _, delivery in inbox.records]
             inbox.records.clear()
         await self.give_back(waiting, 0)

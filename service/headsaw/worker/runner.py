@@ -44,7 +44,7 @@ class Runner:
         self._context = context
         self._keeper = keeper
         self._slots = asyncio.Semaphore(context.limits.conversions)
-        self._waiting = 0
+        self._waiting: set[BatchId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.has_room = asyncio.Event()
         self.has_room.set()
@@ -70,12 +70,29 @@ class Runner:
         raise self._crash
 
     def take(self, batch: Batch) -> None:
-        """The batch, whose lease this worker was just granted, is worked on."""
+        """The batch, whose lease this worker was just granted, is worked on; released, if it can't be started soon."""
         held = self._keeper.hold(batch)
-        task = asyncio.create_task(self._work(held), name=f"batch-{batch.id}")
+        work = self._work(held) if self._admit(batch) else self._give_away(held)
+        task = asyncio.create_task(work, name=f"batch-{batch.id}")
         held.work = task
         self._tasks.add(task)
         task.add_done_callback(self._done)
+
+    def _admit(self, batch: Batch) -> bool:
+        """Whether there is room for it; a conversion then counts as waiting from now on."""
+        if batch.state is not BatchState.READY:
+            return True
+        if not self.has_room.is_set():
+            return False
+        self._waiting.add(batch.id)
+        self._note_room()
+        return True
+
+    async def _give_away(self, held: Held) -> None:
+        try:
+            await self._release(held, 0.0, "no_capacity")
+        finally:
+            self._keeper.drop(held)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -114,6 +131,7 @@ class Runner:
             self._context.tell(OutageMet(_whereabouts(held.batch), kind, str(error)))
             await self._release(held, OUTAGE_BACKOFF.cap_seconds, f"{kind}: {error}")
         finally:
+            self._started(held.batch)
             self._keeper.drop(held)
 
     async def _advance(self, held: Held) -> None:
@@ -131,23 +149,21 @@ class Runner:
                 raise ProtocolViolation(f"a batch is held in state {state}")
 
     async def _convert_when_free(self, held: Held) -> None:
-        self._waiting += 1
-        self._note_room()
+        await self._slots.acquire()
         try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-            self._note_room()
-        try:
+            self._started(held.batch)
             record = await self._convert_and_commit(held)
         finally:
             self._slots.release()
-            self._note_room()
         if record is not None:
             await self._publish(held, record)
 
+    def _started(self, batch: Batch) -> None:
+        self._waiting.discard(batch.id)
+        self._note_room()
+
     def _note_room(self) -> None:
-        if self._waiting < self._context.limits.backlog:
+        if len(self._waiting) < self._context.limits.backlog:
             self.has_room.set()
         else:
             self.has_room.clear()

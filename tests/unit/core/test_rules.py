@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.core.test_lifecycle import batch
 
 from headsaw.core.batching import Buffer, FlushCause
 from headsaw.core.commit import (
@@ -22,7 +23,6 @@ from headsaw.core.model import RecordRange, Source, SourceFile
 from headsaw.core.retry import Backoff
 from headsaw.core.routing import Excluded, Foreign, Inline, Routes, ToEngine, choose_engine
 from headsaw.core.settings import BatchLimits, DatasetSettings
-from tests.unit.core.test_lifecycle import batch
 
 MIB = 1024**2
 
@@ -73,6 +73,18 @@ def test_a_duplicate_within_a_buffer_adds_its_receipt_to_the_same_entry() -> Non
     entries = buffer.take()
     assert [entry.receipts for entry in entries] == [["r1", "r2"], ["r3"]]
     assert (len(buffer), buffer.due(1e9)) == (0, None)
+
+
+def test_a_batch_never_holds_more_than_its_limits_and_the_rest_keeps_its_age() -> None:
+    buffer = Buffer[str](BatchLimits(max_files=2, max_age=5.0))
+    for number in range(5):
+        buffer.add(file(str(number)), "r", now=float(number))
+    assert [entry.source.name[-1] for entry in buffer.take()] == ["0", "1"]
+    assert (len(buffer), buffer.due_at(), buffer.due(3.0)) == (3, 7.0, FlushCause.FILES)
+    big = Buffer[str](BatchLimits.model_validate({"max_bytes": 15}))
+    big.add(file("huge", size=1000), "r", now=0.0)
+    big.add(file("next", size=1), "r", now=0.0)
+    assert [len(big.take()), len(big.take()), len(big.take())] == [1, 1, 0]
 
 
 # --- routing
