@@ -31,12 +31,13 @@ from headsaw.core.conversion import (
 from headsaw.core.facts import Fact
 from headsaw.core.model import Batch, BatchState, RecordRange, Source, SourceFile, WorkerId
 from headsaw.core.naming import output_stem
+from headsaw.core.notification import synthetic_event
 from headsaw.core.settings import DatasetSettings, S3Prefix
 from headsaw.core.table_schema import TableSchema
 from headsaw.errors import ConversionFailed, SourceUnreadable
 from headsaw.ports import Clock, ConvertedBatch, ObjectStore, Outgoing
 from headsaw.worker.context import Context, Limits, World
-from headsaw.worker.publisher import UploadPublisher, synthetic_event
+from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
 
 CONTROL = S3Prefix(bucket="control", prefix="headsaw/")

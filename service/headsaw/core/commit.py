@@ -130,6 +130,13 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def accepted_record(batch: Batch, body: bytes) -> CommitRecord:
+    """The record in `body`, if it is the one that the batch's commit point accepted; raises ValueError if not."""
+    if batch.commit is None or digest(body) != batch.commit.sha256:
+        raise ValueError("it isn't the one that was accepted")
+    return CommitRecord.from_json(body)
+
+
 def violations(record: CommitRecord, batch: Batch) -> list[str]:
     """What forbids committing this record for this batch: empty, or one plain sentence each."""
     found = []

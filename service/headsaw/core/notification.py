@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from headsaw.core.model import SourceFile
 
@@ -143,7 +143,24 @@ def _as_records(body: str, dataset: str | None) -> Notification:
     if not body.strip():
         return Unreadable("an empty message")
     if dataset is None:
-        return Unreadable(
-            "no S3 notification, and no record message: no dataset attribute, no default dataset"
-        )
+        return Unreadable("no S3 notification, and no record message: no dataset attribute, no default dataset")
     return Records(dataset, body)
+
+
+def synthetic_event(*files: SourceFile) -> str:
+    """An S3 notification as S3 itself would have sent it, one Record for each file: what `parse_notification` reads."""
+    return json.dumps({"Records": [_record(file) for file in files]})
+
+
+def _record(file: SourceFile) -> dict[str, Any]:
+    thing: dict[str, object] = {"key": quote_plus(file.key, safe="/"), "eTag": file.etag}
+    if file.size is not None:
+        thing["size"] = file.size
+    if file.version_id is not None:
+        thing["versionId"] = file.version_id
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": file.bucket}, "object": thing},
+    }

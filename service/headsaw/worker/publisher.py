@@ -6,11 +6,11 @@ the object that is there carries the same token and size; otherwise nothing is a
 
 import asyncio
 import json
-from urllib.parse import quote_plus
 
 from headsaw.core.commit import TOKEN_METADATA, CommitRecord, PendingUpload, digest
 from headsaw.core.model import Batch, FileMark, RecordRange, Source, SourceFile
 from headsaw.core.naming import dlq_id
+from headsaw.core.notification import synthetic_event
 from headsaw.errors import Outage, ProtocolViolation, SourceUnreadable
 from headsaw.ports import CompleteResult, ObjectStore, Outgoing, Published, Unpublishable
 from headsaw.worker.context import Context
@@ -83,19 +83,3 @@ async def _original(context: Context, source: Source) -> str:
             return data.decode("utf-8", errors="surrogatepass")
         case SourceFile():
             return synthetic_event(source)
-
-
-def synthetic_event(file: SourceFile) -> str:
-    """An S3 notification as S3 itself would have sent it, so that whatever reads the DLQ can redrive it."""
-    thing: dict[str, object] = {"key": quote_plus(file.key, safe="/"), "eTag": file.etag}
-    if file.size is not None:
-        thing["size"] = file.size
-    if file.version_id is not None:
-        thing["versionId"] = file.version_id
-    record = {
-        "eventVersion": "2.1",
-        "eventSource": "aws:s3",
-        "eventName": "ObjectCreated:Put",
-        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": file.bucket}, "object": thing},
-    }
-    return json.dumps({"Records": [record]})

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from headsaw.core.model import SourceFile
-from headsaw.core.notification import Landed, Nothing, Records, Unreadable, parse_notification
+from headsaw.core.notification import Landed, Nothing, Records, Unreadable, parse_notification, synthetic_event
 
 
 def s3_record(key: str = "in/a.json", name: str = "ObjectCreated:Put", **thing: Any) -> dict[str, Any]:
@@ -129,3 +129,11 @@ def test_what_cannot_be_understood_has_a_reason(body: str) -> None:
     parsed = parse(body)
     assert isinstance(parsed, Unreadable)
     assert parsed.reason
+
+
+def test_a_synthetic_event_is_read_back_as_the_files_that_it_names() -> None:
+    files = (
+        SourceFile("landing", "in/a b+ü%.json", "e1", 5, "v1"),
+        SourceFile("landing", "in/日本/b.json", "e2"),
+    )
+    assert parse_notification(synthetic_event(*files), {}) == Landed(files)
