@@ -109,9 +109,11 @@ def test_the_file_and_the_environment_name_the_same_queue(manifests: Manifests, 
     assert config.load(path, {}).queue_urls == settings(manifests, tmp_path).queue_urls
 
 
-def test_the_queue_is_in_the_region_that_the_worker_speaks_to(manifests: Manifests, tmp_path: Path) -> None:
-    (queue,) = settings(manifests, tmp_path).queue_urls
-    assert f"//sqs.{manifests.environment['AWS_REGION']}.amazonaws.com/" in queue
+def test_the_queues_are_in_the_region_that_the_worker_speaks_to(manifests: Manifests, tmp_path: Path) -> None:
+    found = settings(manifests, tmp_path)
+    assert all(
+        url.startswith(f"https://sqs.{found.region}.amazonaws.com/") for url in (*found.queue_urls, found.dlq_url)
+    )
 
 
 def test_the_drain_ends_before_the_kubelet_kills(manifests: Manifests, tmp_path: Path) -> None:
@@ -194,8 +196,9 @@ def test_applying_the_deployment_again_leaves_the_number_of_workers_alone(manife
 
 def test_keda_asks_the_queue_that_the_worker_polls(keda: Manifests, tmp_path: Path) -> None:
     queue = trigger(keda, "queue")
-    assert (keda.environment[queue["queueURLFromEnv"]],) == settings(keda, tmp_path).queue_urls
-    assert queue["awsRegion"] == keda.environment["AWS_REGION"]
+    found = settings(keda, tmp_path)
+    assert (keda.environment[queue["queueURLFromEnv"]],) == found.queue_urls
+    assert queue["awsRegion"] == found.region
 
 
 def test_keda_asks_prometheus_for_the_unfinished_batches_of_the_same_namespace(keda: Manifests) -> None:
