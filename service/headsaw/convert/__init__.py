@@ -5,13 +5,15 @@ Plain synchronous code, free of AWS and asyncio; `core.conversion` has the proto
 
 from collections.abc import Sequence
 
-from headsaw.convert.conversion import Attempt
+from headsaw.convert.conversion import run
+from headsaw.convert.expressions import check_expressions
+from headsaw.convert.job import Job
 from headsaw.convert.parser import ParseRules
 from headsaw.convert.reference import ReferenceParser
-from headsaw.core.conversion import ConversionReport, Outputs, Rejection, SchemaBook, SourceStream
+from headsaw.core.conversion import ConversionReport, Outputs, SchemaBook, SourceStream
 from headsaw.core.settings import DatasetSettings
 
-__all__ = ["MEMORY_BYTES", "convert", "parser_name"]
+__all__ = ["MEMORY_BYTES", "check_expressions", "convert", "parser_name"]
 
 MEMORY_BYTES = 128 * 1024**2
 
@@ -31,19 +33,9 @@ def convert(
     All outputs in the report are closed; any other output that was opened is aborted. `memory_bytes` bounds the data
     that is held at once (lines over it excepted). What the protocols raise passes through, after the abort.
     """
-    line = settings.line
-    rules = ParseRules(line.max_depth, infer_timestamps=settings.table_schema.timestamps == "infer")
+    rules = ParseRules(settings.line.max_depth, infer_timestamps=settings.table_schema.timestamps == "infer")
     parser = ReferenceParser(rules)
-    rejected: dict[int, Rejection] = {}
-    while True:
-        attempt = Attempt(sources, settings, batch, ingested_at, schema, outputs, parser, memory_bytes, rejected)
-        try:
-            report = attempt.run()
-        except BaseException:
-            attempt.abort()
-            raise
-        if report is not None:
-            return report
+    return run(Job(sources, settings, batch, ingested_at, schema, outputs, memory_bytes, parser))
 
 
 def parser_name() -> str:

@@ -8,15 +8,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headsaw.convert.arrow_types import table_fields
+from headsaw.convert.layout import Layout
 from headsaw.core.conversion import Output, OutputFile, OutputKind
 from headsaw.core.model import FORMAT
 from headsaw.core.settings import DatasetSettings, ParquetSettings
-from headsaw.core.table_schema import BATCH, SOURCE_FILE, SOURCE_LINE, TableSchema
+from headsaw.core.table_schema import SOURCE_FILE, SOURCE_LINE, TableSchema
 
 DRAIN_BYTES = 1024**2
 FOOTER_FILES_BYTES = 64 * 1024
 """The footer lists the rows of as many sources as fit; `headsaw.files_omitted` counts the others."""
+
+BLOOM_VALUES = 100_000
+"""Distinct values per row group that a bloom filter is made for, at one false positive in twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,17 @@ class _Sink:
 class ParquetFile:
     """A file being written with one version of the table schema."""
 
-    def __init__(self, output: Output, partition: str, schema: TableSchema, context: FileContext) -> None:
+    def __init__(
+        self, output: Output, partition: str, schema: TableSchema, layout: Layout, context: FileContext
+    ) -> None:
         self.schema = schema
         self._output = output
         self._partition = partition
         self._context = context
         self._sink = _Sink()
-        self._arrow = file_schema(schema, lineage=context.settings.lineage)
-        self._writer = pq.ParquetWriter(self._sink, self._arrow, **_options(context.settings.parquet))
+        self._arrow = layout.file_schema(schema)
+        options = _options(context.settings.parquet, self._arrow)
+        self._writer = pq.ParquetWriter(self._sink, self._arrow, **options)
         self._rows = 0
         self._by_source: Counter[int] = Counter()
 
@@ -79,7 +85,10 @@ class ParquetFile:
         return self._sink.bytes
 
     def write(self, rows: pa.Table) -> None:
-        """The rows are one row group. Columns: the schema's, `_rescued_data`, and those of `tables.HIDDEN`."""
+        """The rows, with the columns that the layout gives a batch, are one row group."""
+        keys = [(name, "ascending") for name in self._context.settings.parquet.sort_by if name in rows.column_names]
+        if keys:
+            rows = rows.sort_by(keys)
         sources = rows.column(SOURCE_FILE)
         counted = pc.value_counts(sources)
         for item in counted:
@@ -140,23 +149,16 @@ class ParquetFile:
         }
 
 
-def file_schema(schema: TableSchema, *, lineage: bool) -> pa.Schema:
-    """The Arrow schema of a file, lineage columns last."""
-    fields = list(table_fields(schema))
-    if lineage:
-        names = pa.dictionary(pa.int32(), pa.string())
-        fields += [pa.field(SOURCE_FILE, names), pa.field(SOURCE_LINE, pa.int64()), pa.field(BATCH, names)]
-    return pa.schema(fields)
-
-
 def _names(indices: pa.Array, names: tuple[str, ...]) -> pa.DictionaryArray:
     encoded = indices.dictionary_encode()
     used = [names[index] for index in encoded.dictionary.to_pylist()]
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(used, pa.string()))
 
 
-def _options(settings: ParquetSettings) -> dict[str, object]:
+def _options(settings: ParquetSettings, schema: pa.Schema) -> dict[str, object]:
     level = settings.compression_level if settings.compression == "zstd" else None
+    positions = {item.name: at for at, item in enumerate(schema)}
+    sorted_by = [pq.SortingColumn(positions[name]) for name in settings.sort_by if name in positions]
     return {
         "compression": settings.compression,
         "compression_level": level,
@@ -164,4 +166,14 @@ def _options(settings: ParquetSettings) -> dict[str, object]:
         "write_statistics": True,
         "store_schema": False,
         "version": "2.6",
+        "sorting_columns": sorted_by or None,
+        "bloom_filter_options": _bloom_filters(settings.bloom_filters, schema) or None,
     }
+
+
+def _bloom_filters(columns: tuple[str, ...], schema: pa.Schema) -> dict[str, dict[str, float]]:
+    """Options by column path; columns that the schema lacks, nested ones and booleans have no filter."""
+    positions = {name: schema.get_field_index(name) for name in columns}
+    types = {name: schema.field(at).type for name, at in positions.items() if at >= 0}
+    plain = [name for name, type_ in types.items() if not pa.types.is_nested(type_) and not pa.types.is_boolean(type_)]
+    return {name: {"ndv": BLOOM_VALUES, "fpp": 0.05} for name in plain}

@@ -51,6 +51,8 @@ class Parsed:
     rescued_values: int
     unknown: Seen
     unknown_rows: Sequence[int] = ()
+    filtered: Sequence[int] = ()
+    """Lines that `where` left out; no parser sets it."""
 
 
 class Parser(Protocol):

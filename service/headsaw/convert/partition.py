@@ -43,21 +43,23 @@ class Partitioner:
         self._regexes = {level.key_regex: re.compile(level.key_regex) for level in levels if level.key_regex}
         self.default = "/".join(f"{level.directory}={DEFAULT}" for level in levels)
 
-    def split(self, batch: pa.RecordBatch, sources: pa.Array) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """The batch's rows by directory; `sources` has each row's source index."""
-        if not self._levels or not batch.num_rows:
-            if batch.num_rows:
-                yield "", batch
+    def split(self, batch: pa.RecordBatch, sources: pa.Array) -> Iterator[tuple[str, pa.Array | None]]:
+        """The directories of the batch's rows, each with a mask of its rows; None for all of them.
+
+        `sources` has each row's source index.
+        """
+        if not self._levels:
+            yield "", None
             return
         codes, names = self._codes(batch, sources)
         if len(names) == 1:
-            yield self._admitted(names[0]), batch
+            yield self._admitted(names[0]), None
             return
         groups: dict[str, list[int]] = {}
         for code, name in enumerate(names):
             groups.setdefault(self._admitted(name), []).append(code)
         for name, members in groups.items():
-            yield name, batch.filter(pc.is_in(codes, pa.array(members, codes.type)))
+            yield name, pc.is_in(codes, pa.array(members, codes.type))
 
     def _admitted(self, directory: str) -> str:
         if directory not in self._directories:

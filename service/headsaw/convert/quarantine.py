@@ -20,7 +20,6 @@ PIECE_BYTES = 256 * 1024
 class Quarantined:
     """One line: `line` from 1, its bytes without the newline; None where they weren't kept."""
 
-    source: int
     line: int
     offset: int
     reason: LineReason

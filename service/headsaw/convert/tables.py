@@ -1,19 +1,26 @@
-"""Rows by partition → Parquet files: buffers, row groups by bytes, rollover by file size, all in bounded memory."""
+"""Rows by partition → Parquet files: buffers, row groups by bytes, rollover by file size, all in bounded memory.
 
+Rows go from a partition's buffer straight into its open file while few partitions are busy. With many, the buffers
+that don't make a decent row group are spilled to local disk, and written in one go at the end, one file at a time: so
+neither memory nor the number of files grows with the number of partitions.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headsaw.convert.arrow_types import table_fields
+from headsaw.convert.layout import Layout
 from headsaw.convert.parquet import FileContext, ParquetFile
+from headsaw.convert.spill import Spill, Spilled
 from headsaw.core.conversion import Output, OutputFile, OutputKind, Outputs
-from headsaw.core.table_schema import SOURCE_FILE, SOURCE_LINE, TableSchema
+from headsaw.core.table_schema import TableSchema
 
-OPEN_FILES_MAX = 16
+OPEN_FILES_MAX = 8
 """Files that have begun and aren't closed; each may hold an upload part in the caller's memory."""
 
-HIDDEN = (pa.field(SOURCE_FILE, pa.int32()), pa.field(SOURCE_LINE, pa.int64()))
-"""Every batch's last columns, whether or not lineage is written."""
+DECENT = 8
+"""When memory is short, a buffer of at least one in this many of a full row group is written rather than spilled."""
 
 
 @dataclass(slots=True)
@@ -21,20 +28,24 @@ class _Partition:
     """One directory's rows that no file has yet, and its open file."""
 
     directory: str
+    spilled: list[Spilled] = field(default_factory=list)
     pending: list[tuple[TableSchema, pa.RecordBatch]] = field(default_factory=list)
-    bytes: int = 0
+    size: int = 0
+    """Bytes of the pending rows."""
     file: ParquetFile | None = None
 
 
 class Tables:
     """Writes all partitions of a conversion. `memory_bytes` bounds the rows that are buffered."""
 
-    def __init__(self, outputs: Outputs, context: FileContext, memory_bytes: int) -> None:
+    def __init__(self, outputs: Outputs, context: FileContext, layout: Layout, memory_bytes: int) -> None:
         self._outputs = outputs
         self._context = context
+        self._layout = layout
         self._memory_bytes = memory_bytes
         self._row_group_bytes = min(context.settings.parquet.row_group_bytes, memory_bytes)
         self._partitions: dict[str, _Partition] = {}
+        self._spill = Spill()
         self._buffered = 0
         self._closed: list[OutputFile] = []
         self._opened: list[Output] = []
@@ -52,53 +63,87 @@ class Tables:
         return sum(partition.file is not None for partition in self._partitions.values())
 
     def append(self, directory: str, schema: TableSchema, rows: pa.RecordBatch) -> None:
-        """The rows, typed with an accepted schema, are buffered or written."""
+        """The rows, typed with an accepted schema, are buffered, spilled or written."""
         partition = self._partitions.setdefault(directory, _Partition(directory))
         size = rows.nbytes
         partition.pending.append((schema, rows))
-        partition.bytes += size
+        partition.size += size
         self._buffered += size
-        if partition.bytes >= self._row_group_bytes:
-            self._flush(partition)
+        if partition.size >= self._row_group_bytes:
+            self._relieve(partition)
         while self._buffered > self._memory_bytes:
-            self._flush(max(self._partitions.values(), key=lambda item: item.bytes))
+            self._relieve(max(self._partitions.values(), key=lambda item: item.size))
 
     def close(self) -> list[OutputFile]:
         """All rows are in closed files."""
         for partition in self._partitions.values():
-            self._flush(partition)
+            if partition.spilled and partition.file is None:
+                continue
+            self._write(partition)
             self._finish(partition)
+        for partition in self._partitions.values():
+            self._write(partition)
+            self._finish(partition)
+        self._spill.close()
         return self._closed
 
     def abort(self) -> None:
         """Nothing of any file will be seen."""
         for output in self._opened:
             output.abort()
+        self._spill.close()
 
-    def _flush(self, partition: _Partition) -> None:
-        if not partition.pending:
+    def _relieve(self, partition: _Partition) -> None:
+        """The partition's rows are out of memory: in its file if that is open or may be opened, else on disk."""
+        decent = partition.size * DECENT >= self._row_group_bytes
+        if decent and not partition.spilled and (partition.file is not None or self.begun < OPEN_FILES_MAX):
+            self._write(partition)
             return
-        schema = max((schema for schema, _ in partition.pending), key=lambda item: item.version)
+        groups: dict[TableSchema, list[pa.RecordBatch]] = {}
+        for schema, rows in partition.pending:
+            groups.setdefault(schema, []).append(rows)
+        for schema, batches in groups.items():
+            whole = pa.concat_batches(batches)
+            partition.spilled.append(self._spill.put(schema, whole))
+        self._forget(partition)
+
+    def _forget(self, partition: _Partition) -> None:
+        self._buffered -= partition.size
+        partition.pending, partition.size = [], 0
+
+    def _write(self, partition: _Partition) -> None:
+        """All rows of the partition are in files, a row group at a time."""
+        group: list[tuple[TableSchema, pa.RecordBatch]] = []
+        size = 0
+        for schema, rows in self._rows(partition):
+            group.append((schema, rows))
+            size += rows.nbytes
+            if size >= self._row_group_bytes:
+                self._write_group(partition, group)
+                group, size = [], 0
+        if group:
+            self._write_group(partition, group)
+        self._forget(partition)
+
+    def _rows(self, partition: _Partition) -> Iterator[tuple[TableSchema, pa.RecordBatch]]:
+        spilled, partition.spilled = partition.spilled, []
+        for item in spilled:
+            yield item.schema, self._spill.get(item)
+        yield from partition.pending
+
+    def _write_group(self, partition: _Partition, group: list[tuple[TableSchema, pa.RecordBatch]]) -> None:
+        schema = max((schema for schema, _ in group), key=lambda item: item.version)
         if partition.file is not None and schema.version > partition.file.schema.version:
             self.early += 1
             self._finish(partition)
         if partition.file is None:
-            self._make_room()
             output = self._outputs.open(OutputKind.TABLE, partition.directory)
             self._opened.append(output)
-            partition.file = ParquetFile(output, partition.directory, schema, self._context)
-        target = pa.schema([*table_fields(partition.file.schema), *HIDDEN])
-        table = pa.Table.from_batches([conform(rows, target) for _, rows in partition.pending], target)
-        self._buffered -= partition.bytes
-        partition.pending, partition.bytes = [], 0
-        partition.file.write(table)
+            partition.file = ParquetFile(output, partition.directory, schema, self._layout, self._context)
+        target = self._layout.batch_schema(partition.file.schema)
+        partition.file.write(pa.Table.from_batches([conform(rows, target) for _, rows in group], target))
         if partition.file.bytes >= self._context.settings.parquet.file_bytes:
             self._finish(partition)
-
-    def _make_room(self) -> None:
-        open_ = [partition for partition in self._partitions.values() if partition.file is not None]
-        if len(open_) >= OPEN_FILES_MAX:
-            self._finish(max(open_, key=lambda item: item.file.bytes if item.file else 0))
 
     def _finish(self, partition: _Partition) -> None:
         if partition.file is not None:

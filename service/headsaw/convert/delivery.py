@@ -1,0 +1,153 @@
+"""A parsed block's lines → accounts, quarantine and tables; and the verdict over files that can't stand."""
+
+import json
+from array import array
+from bisect import bisect_left
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headsaw.convert.accounts import Account
+from headsaw.convert.blocks import Block, Segment
+from headsaw.convert.expressions import Expressions
+from headsaw.convert.filtering import evaluated
+from headsaw.convert.job import Job
+from headsaw.convert.layout import HIDDEN, Layout
+from headsaw.convert.parquet import FileContext
+from headsaw.convert.parser import Parsed
+from headsaw.convert.partition import Partitioner
+from headsaw.convert.quarantine import Quarantined, QuarantineWriter
+from headsaw.convert.tables import Tables
+from headsaw.core.conversion import LineReason, OutputFile, Rejection
+from headsaw.core.table_schema import RESCUED, TableSchema
+
+Kept = list[tuple[Segment, int, int]]
+"""Segments with the range of the batch's rows that they have."""
+
+
+class Delivery:
+    """Where everything goes, unless the attempt is doomed: then files are only judged. `rejected` is added to."""
+
+    def __init__(self, job: Job, rejected: dict[int, Rejection]) -> None:
+        settings = job.settings
+        self._job = job
+        self.rejected = rejected
+        self.doomed = False
+        self.accounts: dict[int, Account] = {}
+        self.rescued_values = 0
+        self._partitioner = Partitioner(settings.partition_by, job.ingested_at, [item.key for item in job.sources])
+        self._expressions = Expressions(settings)
+        self._layout = Layout(self._expressions, lineage=settings.lineage)
+        context = FileContext(settings, job.batch, tuple(item.name for item in job.sources))
+        self.tables = Tables(job.outputs, context, self._layout, job.memory_bytes // 2)
+        self._quarantine = QuarantineWriter(job.outputs)
+
+    def close(self) -> tuple[OutputFile, ...]:
+        """All outputs are complete."""
+        tables = self.tables.close()
+        quarantine = self._quarantine.close()
+        return (*tables, quarantine) if quarantine else tuple(tables)
+
+    def abort(self) -> None:
+        """Nothing will be seen."""
+        self.tables.abort()
+        self._quarantine.abort()
+
+    def reject(self, rejection: Rejection, *, exposed: bool) -> None:
+        """The file counts for nothing; if some of its lines were delivered (`exposed`), the attempt is doomed."""
+        self.rejected[rejection.index] = rejection
+        del self.accounts[rejection.index]
+        if exposed and not self.doomed:
+            self.doomed = True
+            self.abort()
+
+    def accept(self, block: Block, parsed: Parsed, schema: TableSchema) -> None:
+        """The block's lines are in the accounts and, unless their file is rejected, in the outputs."""
+        parsed, computed = evaluated(self._expressions, block, parsed)
+        kept = self._count(block, parsed)
+        self._judge(block)
+        if self.doomed:
+            return
+        self._write_quarantine(block, parsed)
+        standing = [item for item in kept if item[0].source not in self.rejected]
+        if len(standing) == len(kept):
+            self.rescued_values += parsed.rescued_values
+        self._write_rows(parsed, computed, standing, schema, whole=len(standing) == len(kept))
+
+    def _account(self, source: int) -> Account:
+        """The source's account; one that nobody reads if the source was rejected meanwhile."""
+        return self.accounts.get(source) or Account(source)
+
+    def _count(self, block: Block, parsed: Parsed) -> Kept:
+        kept: Kept = []
+        first = 0
+        for segment in block.segments:
+            end = bisect_left(parsed.row_lines, segment.block_line + segment.lines, first)
+            kept.append((segment, first, end))
+            self._account(segment.source).rows += end - first
+            first = end
+        for reject in parsed.rejects:
+            self._account(block.segment_of(reject.line).source).quarantined += 1
+        for source, _ in block.overlong:
+            self._account(source).quarantined += 1
+        for source in [block.segment_of(line).source for line in parsed.blanks] + block.blank:
+            self._account(source).blank += 1
+        for line in parsed.filtered:
+            self._account(block.segment_of(line).source).filtered += 1
+        for row in parsed.unknown_rows:
+            self._account(block.segment_of(parsed.row_lines[row]).source).unknown_rows += 1
+        for source in block.sources:
+            self._account(source).blocks += 1
+        return kept
+
+    def _judge(self, block: Block) -> None:
+        ended = set(block.ended)
+        for source in block.sources:
+            account = self.accounts.get(source)
+            if account is not None:
+                rejection = account.verdict(self._job.settings, ended=source in ended)
+                if rejection is not None:
+                    self.reject(rejection, exposed=not (source in ended and account.blocks == 1))
+
+    def _write_quarantine(self, block: Block, parsed: Parsed) -> None:
+        for source, long in block.overlong:
+            if source not in self.rejected:
+                item = Quarantined(long.line + 1, long.offset, LineReason.TOO_LONG, "", None, long.length)
+                self._quarantine.add(self._job.sources[source].name, item)
+        for reject in parsed.rejects:
+            segment = block.segment_of(reject.line)
+            if segment.source in self.rejected:
+                continue
+            data = block.data()[reject.offset : reject.offset + reject.length]
+            line = segment.line + reject.line - segment.block_line + 1
+            offset = segment.offset + reject.offset - segment.block_offset
+            item = Quarantined(line, offset, reject.reason, reject.detail, data, len(data))
+            self._quarantine.add(self._job.sources[segment.source].name, item)
+
+    def _write_rows(
+        self, parsed: Parsed, computed: pa.Table | None, kept: Kept, schema: TableSchema, *, whole: bool
+    ) -> None:
+        sources, lines = array("i"), array("q")
+        for segment, first, end in kept:
+            sources.extend([segment.source] * (end - first))
+            shift = segment.line - segment.block_line + 1
+            lines.extend(line + shift for line in parsed.row_lines[first:end])
+        if not sources:
+            return
+        batch = parsed.batch
+        if not whole:
+            rows = pa.array([row for _, first, end in kept for row in range(first, end)], pa.int64())
+            batch, computed = batch.take(rows), None if computed is None else computed.take(rows)
+            self.rescued_values += _rescued(batch)
+        source_column = pa.array(sources, pa.int32())
+        columns = [*batch.columns, source_column, pa.array(lines, pa.int64())]
+        typed = pa.RecordBatch.from_arrays(columns, schema=pa.schema([*batch.schema, *HIDDEN]))
+        shown = self._layout.select(typed, computed, schema)
+        for directory, mask in self._partitioner.split(typed, source_column):
+            self.tables.append(directory, schema, shown if mask is None else shown.filter(mask))
+
+
+def _rescued(batch: pa.RecordBatch) -> int:
+    """How many values the rows' rescued data has."""
+    texts = pc.drop_null(batch.column(RESCUED)).to_pylist()
+    return sum(len(json.loads(text)) for text in texts)
