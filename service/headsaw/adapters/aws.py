@@ -38,8 +38,8 @@ _READ_SECONDS: Final = {
 }
 _READ_SECONDS_DEFAULT = 30.0
 
-_PIECEWISE_BYTES: Final = 1024**2
-"""Bodies above this are sent piece by piece."""
+_LARGE_BYTES: Final = 1024**2
+"""Bodies above this would occupy the event loop if they were sent in one go."""
 
 
 class Aws:
@@ -96,7 +96,7 @@ class Aws:
                 client = await self._stack.enter_async_context(context)
             except ValueError as error:  # botocore's answer to an endpoint that is no URL
                 raise UsageError(f"{service}: {error}; give AWS_ENDPOINT_URL as http://host:port") from None
-        client.meta.events.register("before-send", _send_in_pieces)
+        client.meta.events.register("before-send", _prepare_body)
         if service == "dynamodb" and self._clock is not None:
             correct_clock(client, service, self._clock)
         return client
@@ -115,10 +115,14 @@ class Aws:
         )
 
 
-def _send_in_pieces(request: Any, **_: object) -> None:
-    """A large body no longer occupies the event loop in one go."""
-    if isinstance(request.body, bytes) and len(request.body) > _PIECEWISE_BYTES:
-        request.body = io.BytesIO(request.body)
+def _prepare_body(request: Any, **_: object) -> None:
+    """A large body is sent in pieces, after the server said "continue"; a small one at once, a round trip sooner."""
+    body = request.body.getvalue() if isinstance(request.body, io.BytesIO) else request.body
+    if isinstance(body, bytes):
+        large = len(body) > _LARGE_BYTES
+        request.body = io.BytesIO(body) if large else body
+        if not large and "Expect" in request.headers:
+            del request.headers["Expect"]
 
 
 def correct_clock(client: Any, service: str, clock: LedgerClock) -> None:
@@ -250,7 +254,7 @@ def _translate_answer(error: boto.ClientError, doing: str) -> HeadsawError | Non
         return AccessDenied(what)
     if code in _UNANSWERED or status >= 500:
         return Unreachable(what)
-    if status == 403:
+    if status == 403 or code.startswith("KMS."):
         return AccessDenied(what)
     return Throttled(what) if status in (409, 429) else None
 
