@@ -45,10 +45,20 @@ class Image:
         """The command line that runs the image with those arguments."""
         return [*self.engine, "run", "--rm", *HARDENED, *self.run_args, *options, self.name, *arguments]
 
-    def output(self, *arguments: str, options: tuple[str, ...] = (), text: str | None = None) -> str:
-        """What the container prints; its failure is ours."""
+    def run(
+        self, *arguments: str, options: tuple[str, ...] = (), text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The ended container's exit status and output; its errors go to ours."""
         command = self.command(*arguments, options=options)
-        return subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=False)
+
+    def probe(self, *options: str) -> dict[str, object]:
+        """What `inside.py` finds in a container with those options."""
+        options = ("--interactive", "--entrypoint", "python", *options)
+        found = self.run("-", options=options, text=(HERE / "inside.py").read_text())
+        found.check_returncode()
+        facts: dict[str, object] = json.loads(found.stdout)
+        return facts
 
 
 class Report:
@@ -66,8 +76,7 @@ class Report:
 
 def check_inside(image: Image, report: Report) -> None:
     """The process's rights, and what there is to find in the file system."""
-    probe = (HERE / "inside.py").read_text()
-    found = json.loads(image.output("-", options=("--interactive", "--entrypoint", "python"), text=probe))
+    found = image.probe()
     report.expect("runs as user", found["user"], "10001:10001")
     report.expect("capabilities", found["capabilities"], 0)
     report.expect("can gain no privileges", found["no_new_privileges"], "1")
@@ -75,17 +84,17 @@ def check_inside(image: Image, report: Report) -> None:
     report.expect("writable directories", found["writable"], ["/tmp"])
     report.expect("compiled in advance", found["compiled"], True)
     # As root, who may look everywhere.
-    options = ("--interactive", "--user", "0:0", "--entrypoint", "python")
-    found = json.loads(image.output("-", options=options, text=probe))
+    found = image.probe("--user", "0:0")
     report.expect("installers, compilers, downloaders", found["tools"], [])
     report.expect("directories of the build", found["build_directories"], [])
 
 
 def check_commands(image: Image, report: Report) -> None:
     """The entry point is the command line."""
-    text = image.output("--help")
-    sys.stdout.write(text)
-    report.expect("headsaw --help names the service's command", " run " in text, True)
+    shown = image.run("--help")
+    sys.stdout.write(shown.stdout)
+    report.expect("exit status of headsaw --help", shown.returncode, 0)
+    report.expect("it names the service's command", " run " in shown.stdout, True)
 
 
 class Service:
