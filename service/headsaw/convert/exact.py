@@ -83,8 +83,8 @@ def needs_care(text: str) -> bool:
 
 
 def allow_depth(depth: int) -> None:
-    """Recursive code over values of that nesting runs; the interpreter's limit is only ever raised."""
-    wanted = 8 * depth + 1000
+    """Recursive code over values of that nesting runs. The interpreter's limit suffices for the default depth."""
+    wanted = 2 * depth + 400
     if sys.getrecursionlimit() < wanted:
         sys.setrecursionlimit(wanted)
 
