@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEPLOY_TOOLS := $(VENV)/deploy/.installed
 EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit integration lock bench-e2e image clean
+.PHONY: help setup check test demo format lint types contracts unit lock bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,10 +27,10 @@ $(STAMP): requirements/dev.txt pyproject.toml $(EMULATOR_LOCK)
 check: format lint types contracts unit  ## Format, lint, types, import contracts, unit tests: under a minute
 
 format: $(STAMP)
-	$(BIN)/ruff format --check service tests
+	$(BIN)/ruff format --check service tests deploy
 
 lint: $(STAMP)
-	$(BIN)/ruff check service tests
+	$(BIN)/ruff check service tests deploy
 
 types: $(STAMP)
 	$(BIN)/mypy
@@ -40,19 +41,30 @@ contracts: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -q tests/unit tests/property
 
-test: $(STAMP)  ## Every test: unit, property, contract, shell, deploy
+test: $(STAMP) $(DEPLOY_TOOLS)  ## Every test: unit, property, contract, shell, deploy
 	$(BIN)/pytest -q
+
+deploy-tools: $(DEPLOY_TOOLS)  ## What tests/deploy runs: kubectl, validators and linters, in an environment of their own
+
+$(DEPLOY_TOOLS): requirements/deploy.txt | $(STAMP)
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv --without-pip $(@D)
+	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+image: $(STAMP)  ## Build the image, run it hardened, and check it
+	deploy/image/build-and-run.sh
 
 demo: $(STAMP)  ## The whole service on this machine: generated events, an embedded AWS, real workers, an audit
 	$(BIN)/headsaw demo
 
 bench-e2e: $(STAMP)  ## One worker, 10,000 files of 10 KB: files a second, CPU and requests a file
-	$(BIN)/python -m headsaw.demo.bench
+	$(BIN)/headsaw bench-e2e
 
 lock: $(STAMP)  ## Rewrite the requirements locks (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/dev.txt
 	uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/run.txt
 	uv pip compile requirements/emulator.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o $(EMULATOR_LOCK)
+	for name in deploy deploy-build; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

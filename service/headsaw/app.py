@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from random import SystemRandom
 
@@ -28,6 +27,7 @@ CHECK_SECONDS = 10.0
 STALE_SECONDS = 45.0
 RETENTION_SECONDS_MIN = 14 * 86400.0
 RECEIVES_MIN = 1000
+CANCEL_SECONDS = 2.0
 ABORTED = 1
 """Exit status after a second SIGTERM, or when a task died."""
 
@@ -76,7 +76,7 @@ def build_worker(
 
 
 async def check_at_start(config: ServiceSettings, aws: Connected) -> None:
-    """Queues, ledger and buckets are there, set up right, and writable where they must be. Raises UsageError, Outage."""
+    """Queues, ledger and buckets are there, set up right, and writable where they must be; UsageError or Outage if not."""
     await aws.ledger.ping()
     await aws.dlq.traits()
     for url, queue in zip(config.queue_urls, aws.queues, strict=True):
@@ -88,8 +88,8 @@ async def check_at_start(config: ServiceSettings, aws: Connected) -> None:
             )
         if traits.max_receive_count is not None and traits.max_receive_count < RECEIVES_MIN:
             raise UsageError(
-                f"queue {url}: its redrive policy moves messages away after {traits.max_receive_count} receives, which "
-                f"an outage reaches; set maxReceiveCount to {RECEIVES_MIN}, or remove the policy (headsaw sends what it "
+                f"queue {url}: its redrive policy moves messages away after {traits.max_receive_count} receives, and "
+                f"an outage takes more; set maxReceiveCount to {RECEIVES_MIN}, or remove the policy (headsaw sends what it "
                 "can't process to the DLQ itself)"
             )
     for bucket in sorted({dataset.source.bucket for dataset in config.datasets}):
@@ -116,13 +116,32 @@ async def _check_writable(aws: Connected, what: str, place: S3Prefix) -> None:
         ) from None
 
 
+class Signals:
+    """The first SIGTERM or SIGINT asks to drain, the second to abort. Listens from the moment it is made."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.abort = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self.stop.is_set():
+            self.abort.set()
+        self.stop.set()
+
+
 async def run_service(config: ServiceSettings) -> int:
     """The worker's whole life; returns the exit status. Raises UsageError and Outage only before it has started."""
+    signals = Signals()
     worker_name = worker_id()
     datasets = [dataset.name for dataset in config.datasets]
     with open_telemetry(config.log, worker=worker_name, datasets=datasets) as telemetry:
-        async with connect(config, telemetry.count_api_call) as aws:
+        async with connect(config, telemetry.count_api_call, telemetry.count_write_units) as aws:
             await check_at_start(config, aws)
+            if signals.stop.is_set():
+                return 0
             health = Health(aws.clock.monotonic, STALE_SECONDS)
             converter = InlineConverter(
                 aws.store,
@@ -136,51 +155,49 @@ async def run_service(config: ServiceSettings) -> int:
             worker = build_worker(config, aws, converter, worker_name, telemetry.tell)
             telemetry.tell(WorkerStarted(headsaw_version(), worker_name, len(datasets), config.conversions))
             async with serve(config.http, health, telemetry.exposition):
-                return await _supervise(config, aws, worker, health, telemetry)
+                status = await _supervise(worker, health, telemetry, signals, _checks(config, aws))
+            if status == 0:
+                converter.close()
+            return status
+
+
+def _checks(config: ServiceSettings, aws: Connected) -> dict[Where, Callable[[], Awaitable[object]]]:
+    """What readiness asks, each cheap."""
+    return {
+        Where.QUEUE: aws.queues[0].depth,
+        Where.LEDGER: aws.ledger.ping,
+        Where.BUCKET: lambda: aws.store.ping(config.control.bucket),
+    }
 
 
 async def _supervise(
-    config: ServiceSettings, aws: Connected, worker: Worker, health: Health, telemetry: Telemetry
+    worker: Worker,
+    health: Health,
+    telemetry: Telemetry,
+    signals: Signals,
+    checks: dict[Where, Callable[[], Awaitable[object]]],
 ) -> int:
-    bucket = config.control.bucket
-    checks = {
-        Where.QUEUE: aws.queues[0].depth,
-        Where.LEDGER: aws.ledger.ping,
-        Where.BUCKET: lambda: aws.store.ping(bucket),
-    }
-    checking = asyncio.create_task(keep_checking(health, checks, aws.clock.sleep, CHECK_SECONDS), name="health")
-    running = asyncio.create_task(worker.run(), name="worker")
-    aborted = asyncio.Event()
-    _on_signals(worker, health, aborted)
-    abort = asyncio.create_task(aborted.wait(), name="abort")
-    try:
-        done, _ = await asyncio.wait({running, checking, abort}, return_when=asyncio.FIRST_COMPLETED)
-        if abort in done:
-            return ABORTED
-        for task in done:
-            error = task.exception()
-            if error is not None or task is checking:
-                cause = error.__cause__ or error if error is not None else None
-                health.died(task.get_name())
-                telemetry.tell(TaskDied(str(error or task.get_name()), type(cause).__name__, str(cause)))
-                return ABORTED
-        return 0
-    finally:
-        for task in (running, checking, abort):
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({checking, abort}, timeout=1.0)
+    """Until the worker has drained, was told to abort, or one of its tasks has died; returns the exit status."""
 
-
-def _on_signals(worker: Worker, health: Health, aborted: asyncio.Event) -> None:
-    """The first SIGTERM or SIGINT drains, the second stops at once."""
-
-    def signalled() -> None:
-        if worker.stopping:
-            aborted.set()
+    async def drain_when_told() -> None:
+        await signals.stop.wait()
         health.draining()
         worker.stop()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
+    running = asyncio.create_task(worker.run(), name="worker")
+    checking = asyncio.create_task(keep_checking(health, checks, asyncio.sleep, CHECK_SECONDS), name="health")
+    draining = asyncio.create_task(drain_when_told(), name="drain")
+    aborting = asyncio.create_task(signals.abort.wait(), name="abort")
+    try:
+        await asyncio.wait({running, checking, aborting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, checking):
+            if task.done() and (error := task.exception()) is not None:
+                health.died(task.get_name())
+                cause = error.__cause__ or error
+                telemetry.tell(TaskDied(str(error), type(cause).__name__, str(cause)))
+                return ABORTED
+        return 0 if running.done() else ABORTED
+    finally:
+        for other in (running, checking, draining, aborting):
+            other.cancel()
+        await asyncio.wait({running, checking, draining, aborting}, timeout=CANCEL_SECONDS)

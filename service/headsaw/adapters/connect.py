@@ -1,5 +1,6 @@
 """Everything that a configuration names in AWS, connected: queues, ledger, buckets, one clock."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.clock import LedgerClock
-from headsaw.adapters.dynamodb import DynamoTable
+from headsaw.adapters.dynamodb import DynamoTable, Spent
 from headsaw.adapters.ledger import TableLedger
 from headsaw.adapters.s3 import S3ObjectStore
 from headsaw.adapters.sqs import SqsQueue
@@ -34,16 +35,24 @@ def not_counted(service: str, operation: str) -> None:
 
 
 @asynccontextmanager
-async def connect(config: ServiceSettings, count: CountCall = not_counted) -> AsyncIterator[Connected]:
-    """Clients exist, nothing was asked of AWS yet. Raises UsageError where region or endpoint are wrong."""
+async def connect(
+    config: ServiceSettings, count: CountCall = not_counted, spent: Spent | None = None
+) -> AsyncIterator[Connected]:
+    """Clients exist, nothing was asked of AWS yet. Raises UsageError where region or endpoint are wrong.
+
+    ECS and Lambda set AWS_REGION, which botocore doesn't read; AWS_DEFAULT_REGION and profiles it reads itself.
+    """
     clock = LedgerClock()
-    async with Aws(region=config.region, clock=clock) as aws:
+    async with Aws(region=config.region or os.environ.get("AWS_REGION"), clock=clock) as aws:
         sqs, s3, dynamodb = [await _counted(aws, service, count) for service in ("sqs", "s3", "dynamodb")]
         yield Connected(
             queues=tuple(SqsQueue(sqs, url) for url in config.queue_urls),
             dlq=SqsQueue(sqs, config.dlq_url),
             ledger=TableLedger(
-                DynamoTable(dynamodb, config.ledger_table), clock, SystemRandom().random, config.ledger_retention
+                DynamoTable(dynamodb, config.ledger_table, spent),
+                clock,
+                SystemRandom().random,
+                config.ledger_retention,
             ),
             store=S3ObjectStore(s3, bucket_owners(config)),
             clock=clock,

@@ -1,7 +1,7 @@
 """`Table` on Amazon DynamoDB. Knows expressions, attribute values and error codes; knows nothing of batches."""
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -60,12 +60,17 @@ def table_definition(name: str) -> dict[str, Any]:
 TTL_ATTRIBUTE = "expires_at"
 
 
+Spent = Callable[[float], None]
+"""Told the write units that a call consumed, indexes included, as DynamoDB itself counts them."""
+
+
 class DynamoTable:
     """One table, through an aiobotocore client that its creator closes."""
 
-    def __init__(self, client: Any, name: str) -> None:
+    def __init__(self, client: Any, name: str, spent: Spent | None = None) -> None:
         self._client = client
         self._name = name
+        self._spent = spent
 
     async def get(self, key: Key) -> Item | None:
         """Strongly consistent."""
@@ -80,7 +85,7 @@ class DynamoTable:
         call = self._client.put_item if isinstance(write, Put) else self._client.update_item
         with self._translated():
             try:
-                await call(**request)
+                self._account(await call(**request, ReturnConsumedCapacity="TOTAL"))
             except ClientError as error:
                 if error_code(error) == "TransactionConflictException":
                     raise Throttled(f"ledger {self._name}: a transaction holds the item") from None
@@ -96,9 +101,10 @@ class DynamoTable:
         entries = [{"Put" if isinstance(write, Put) else "Update": _request(write, self._name)} for write in writes]
         with self._translated():
             try:
-                await self._client.transact_write_items(
-                    TransactItems=entries, ClientRequestToken=self._own_token(token)
+                answer = await self._client.transact_write_items(
+                    TransactItems=entries, ClientRequestToken=self._own_token(token), ReturnConsumedCapacity="TOTAL"
                 )
+                self._account(answer)
             except ClientError as error:
                 if error_code(error) != "TransactionCanceledException":
                     raise
@@ -161,6 +167,12 @@ class DynamoTable:
                 f"the DynamoDB table {self._name} isn't a headsaw ledger: it needs the primary key (pk, sk) and the "
                 f"index {DUE_INDEX} on (due_shard, due_at); create it as docs/operations.md says"
             )
+
+    def _account(self, answer: Mapping[str, Any]) -> None:
+        if self._spent is not None:
+            consumed = answer.get("ConsumedCapacity", [])
+            entries = consumed if isinstance(consumed, list) else [consumed]
+            self._spent(sum(float(entry.get("CapacityUnits", 0.0)) for entry in entries))
 
     def _own_token(self, token: str) -> str:
         """Tokens are an account's, not a table's: two ledgers may use the same one."""

@@ -31,6 +31,12 @@ async def create_resources(config: ServiceSettings) -> None:
         await _create_table(dynamodb, config.ledger_table)
 
 
+async def create_queue(name: str) -> str:
+    """The queue exists, keeping messages as long as SQS can; returns its URL. Only on this machine, like the rest."""
+    async with Aws() as aws:
+        return await _ensure_queue(await _local_client(aws, "sqs"), name)
+
+
 def bucket_names(config: ServiceSettings) -> list[str]:
     """Every bucket that the configuration reads or writes, once."""
     prefixes = [config.control, config.quarantine]
@@ -62,16 +68,21 @@ async def _local_client(aws: Aws, service: str) -> Any:
 
 async def _create_queue(sqs: Any, url: str) -> None:
     name = urlsplit(url).path.rsplit("/", 1)[-1]
+    made = await _ensure_queue(sqs, name)
+    if urlsplit(made).path != urlsplit(url).path:
+        raise UsageError(f"local set-up: queue {name} is {made} here; write that in the configuration instead of {url}")
+
+
+async def _ensure_queue(sqs: Any, name: str) -> str:
     with translated(f"create queue {name}"):
         try:
-            made = (await sqs.create_queue(QueueName=name, Attributes=_QUEUE_ATTRIBUTES))["QueueUrl"]
+            url = (await sqs.create_queue(QueueName=name, Attributes=_QUEUE_ATTRIBUTES))["QueueUrl"]
         except ClientError as error:
             if error_code(error) not in _QUEUE_EXISTS:
                 raise
-            made = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
-        await sqs.set_queue_attributes(QueueUrl=made, Attributes=_QUEUE_ATTRIBUTES)
-    if urlsplit(made).path != urlsplit(url).path:
-        raise UsageError(f"local set-up: queue {name} is {made} here; write that in the configuration instead of {url}")
+            url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+        await sqs.set_queue_attributes(QueueUrl=url, Attributes=_QUEUE_ATTRIBUTES)
+    return str(url)
 
 
 async def _create_bucket(s3: Any, name: str) -> None:

@@ -30,6 +30,7 @@ CONVERSION_CPU = "headsaw_conversion_cpu_seconds_total"
 LEASES_LOST = "headsaw_leases_lost_total"
 OUTAGES = "headsaw_outages_total"
 API_CALLS = "headsaw_api_calls_total"
+WRITE_UNITS = "headsaw_ledger_write_units_total"
 LOG_LINES_LOST = "headsaw_log_lines_lost_total"
 WORKER_INFO = "headsaw_worker_info"
 
@@ -77,6 +78,7 @@ class Instruments(Collector):
     def _make_surroundings(self) -> None:
         self.outages = self._counter(OUTAGES, "Calls that failed through no fault of the data", "where", "kind")
         self.api_calls = self._counter(API_CALLS, "Requests to AWS, retries included", "service", "operation")
+        self.write_units = self._counter(WRITE_UNITS, "Write units that the ledger's table and index consumed")
         self.log_lines_lost = self._counter(LOG_LINES_LOST, "Log lines that could not be written")
         self.worker = self._gauge(WORKER_INFO, "Always 1; the version that runs is its label", "version")
 

@@ -38,11 +38,22 @@ from headsaw.telemetry.instruments import (
     BATCHES_UNFINISHED,
     MESSAGE_AGE,
     QUEUE_MESSAGES,
+    WRITE_UNITS,
     Instruments,
 )
 from headsaw.telemetry.privacy import code_of
 
-__all__ = ["API_CALLS", "BATCHES_HELD", "BATCHES_UNFINISHED", "MESSAGE_AGE", "QUEUE_MESSAGES", "Metrics", "api_calls"]
+__all__ = [
+    "API_CALLS",
+    "BATCHES_HELD",
+    "BATCHES_UNFINISHED",
+    "MESSAGE_AGE",
+    "QUEUE_MESSAGES",
+    "WRITE_UNITS",
+    "Metrics",
+    "api_calls",
+    "single_value",
+]
 
 OTHER = "other"
 
@@ -172,6 +183,10 @@ class Metrics:
         """One request to AWS was made."""
         self._all.api_calls.labels(service, operation).inc()
 
+    def count_write_units(self, units: float) -> None:
+        """A write to the ledger consumed that much."""
+        self._all.write_units.inc(units)
+
     def count_lost_line(self) -> None:
         """A log line could not be written."""
         self._all.log_lines_lost.inc()
@@ -204,6 +219,15 @@ def api_calls(scraped: str | Iterable[Metric]) -> dict[str, dict[str, int]]:
             if sample.name == API_CALLS:
                 calls.setdefault(sample.labels["service"], {})[sample.labels["operation"]] = int(sample.value)
     return calls
+
+
+def single_value(scraped: str, name: str) -> float:
+    """The value of a metric without labels, from the text of a scrape; 0 where it isn't there."""
+    for family in text_string_to_metric_families(scraped):
+        for sample in family.samples:
+            if sample.name == name:
+                return float(sample.value)
+    return 0.0
 
 
 def _bounded(known: set[str], value: str, most: int) -> str:

@@ -27,6 +27,10 @@ class Telemetry:
         """One request to AWS was made: `sqs`, `ReceiveMessage`. Adapters take this as a plain callback."""
         self._metrics.count_api_call(service, operation)
 
+    def count_write_units(self, units: float) -> None:
+        """A write to the ledger consumed that much, as DynamoDB counts it."""
+        self._metrics.count_write_units(units)
+
     def snapshot(self) -> dict[str, dict[str, int]]:
         """API calls so far, by service and operation."""
         return self._metrics.snapshot()

@@ -32,6 +32,14 @@ class Limits:
         """Batches that are claimed and not started before polling pauses: one waiting for each running."""
         return self.conversions
 
+    @property
+    def waiting_max(self) -> int:
+        """Batches that may wait all the same, since pollers stop late and datasets flush together; more are released.
+
+        Released batches are found by other workers' sweeps, up to half a lease later: a short wait is better.
+        """
+        return 4 * self.conversions + 4
+
 
 @dataclass(frozen=True, slots=True)
 class World:

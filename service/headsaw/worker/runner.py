@@ -82,7 +82,7 @@ class Runner:
         """Whether there is room for it; a conversion then counts as waiting from now on."""
         if batch.state is not BatchState.READY:
             return True
-        if not self.has_room.is_set():
+        if len(self._waiting) >= self._context.limits.waiting_max:
             return False
         self._waiting.add(batch.id)
         self._note_room()
