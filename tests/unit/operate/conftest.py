@@ -1,0 +1,23 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from small_lake import Lake, configured
+
+
+@pytest.fixture
+def make_lake() -> Iterator[Callable[..., Lake]]:
+    lakes: list[Lake] = []
+
+    def make(*datasets: dict[str, Any], **settings: Any) -> Lake:
+        lakes.append(Lake(configured(*datasets, **settings)))
+        return lakes[-1]
+
+    yield make
+    for lake in lakes:
+        lake.close()
+
+
+@pytest.fixture
+def lake(make_lake: Callable[..., Lake]) -> Lake:
+    return make_lake()
