@@ -9,21 +9,21 @@ Messages of errors name buckets, queues and tables, never object keys: they may 
 """
 
 import asyncio
-import io
 import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+import botocore
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
+from headsaw.adapters.aws_hooks import correct_clock, parse_time, prepare_body
 from headsaw.adapters.clock import LedgerClock
 from headsaw.errors import AccessDenied, HeadsawError, Throttled, Unreachable, UsageError
 
@@ -38,8 +38,8 @@ _READ_SECONDS: Final = {
 }
 _READ_SECONDS_DEFAULT = 30.0
 
-_LARGE_BYTES: Final = 1024**2
-"""Bodies above this would occupy the event loop if they were sent in one go."""
+_USER_AGENT: Final = f"headsaw botocore/{botocore.__version__}"
+"""Given whole: botocore would put its own together anew for every call, at a twelfth of the call's cost."""
 
 
 class Aws:
@@ -65,6 +65,7 @@ class Aws:
         self._tries = tries
         self._clock = clock
         self._session = session or get_session()
+        self._session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_time)
         self._stack = AsyncExitStack()
         self._clients: dict[str, Any] = {}
         self._lock = asyncio.Lock()
@@ -96,7 +97,7 @@ class Aws:
                 client = await self._stack.enter_async_context(context)
             except ValueError as error:  # botocore's answer to an endpoint that is no URL
                 raise UsageError(f"{service}: {error}; give AWS_ENDPOINT_URL as http://host:port") from None
-        client.meta.events.register("before-send", _prepare_body)
+        client.meta.events.register("before-send", prepare_body)
         if service == "dynamodb" and self._clock is not None:
             correct_clock(client, service, self._clock)
         return client
@@ -111,38 +112,8 @@ class Aws:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"payload_signing_enabled": False},
-            user_agent_extra="headsaw",
+            user_agent=_USER_AGENT,
         )
-
-
-def _prepare_body(request: Any, **_: object) -> None:
-    """A large body is sent in pieces, after the server said "continue"; a small one at once, a round trip sooner."""
-    body = request.body.getvalue() if isinstance(request.body, io.BytesIO) else request.body
-    if isinstance(body, bytes):
-        large = len(body) > _LARGE_BYTES
-        request.body = io.BytesIO(body) if large else body
-        if not large and "Expect" in request.headers:
-            del request.headers["Expect"]
-
-
-def correct_clock(client: Any, service: str, clock: LedgerClock) -> None:
-    """Every answer to this client from now on tells `clock` the server's time."""
-
-    def sent(request: Any, **_: object) -> None:
-        request.context["headsaw_sent_at"] = clock.local()
-
-    def received(response_dict: Any, context: Any, **_: object) -> None:
-        date = response_dict["headers"].get("date") if response_dict else None
-        sent_at = context.get("headsaw_sent_at")
-        if date is not None and sent_at is not None:
-            received_at = clock.local()
-            try:
-                clock.observe(parsedate_to_datetime(date).timestamp(), sent_at, received_at)
-            except ValueError:
-                return
-
-    client.meta.events.register_first(f"request-created.{service}", sent)
-    client.meta.events.register(f"response-received.{service}", received)
 
 
 # ------------------------------------------------------------------------------------------------------------- errors
@@ -235,7 +206,7 @@ def translate(error: Exception, doing: str) -> HeadsawError | None:
                 f"{doing}: {_one_line(error)}; set AWS_REGION and AWS_ENDPOINT_URL, or the AWS profile, right"
             )
         case _ if isinstance(error, _NO_ANSWER):
-            return Unreachable(f"{doing}: {type(error).__name__}{_where(error)}")
+            return Unreachable(f"{doing}: {type(error).__name__}{_where(error)}; check network and AWS_ENDPOINT_URL")
         case _:
             return None
 
