@@ -76,7 +76,7 @@ def build_worker(
 
 
 async def check_at_start(config: ServiceSettings, aws: Connected) -> None:
-    """Queues, ledger and buckets are there, set up right, and writable where they must be; UsageError or Outage if not."""
+    """Queues, ledger and buckets are there and set up right; raises UsageError or Outage if not."""
     await aws.ledger.ping()
     await aws.dlq.traits()
     for url, queue in zip(config.queue_urls, aws.queues, strict=True):
@@ -88,9 +88,9 @@ async def check_at_start(config: ServiceSettings, aws: Connected) -> None:
             )
         if traits.max_receive_count is not None and traits.max_receive_count < RECEIVES_MIN:
             raise UsageError(
-                f"queue {url}: its redrive policy moves messages away after {traits.max_receive_count} receives, and "
-                f"an outage takes more; set maxReceiveCount to {RECEIVES_MIN}, or remove the policy (headsaw sends what it "
-                "can't process to the DLQ itself)"
+                f"queue {url}: its redrive policy moves messages away after {traits.max_receive_count} receives, "
+                f"and an outage takes more; set maxReceiveCount to {RECEIVES_MIN}, or remove the policy (headsaw sends "
+                "what it can't process to the DLQ itself)"
             )
     for bucket in sorted({dataset.source.bucket for dataset in config.datasets}):
         await aws.store.ping(bucket)

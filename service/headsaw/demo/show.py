@@ -34,9 +34,20 @@ KILLS_MAX = 25
 class Findings(Protocol):
     """What an audit of one dataset found."""
 
-    missing: int
-    duplicated: int
-    miscounted: int
+    @property
+    def missing(self) -> int:
+        """Not where it should be."""
+        ...
+
+    @property
+    def duplicated(self) -> int:
+        """There more than once."""
+        ...
+
+    @property
+    def miscounted(self) -> int:
+        """Lines that don't add up."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

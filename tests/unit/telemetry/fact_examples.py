@@ -19,6 +19,7 @@ from headsaw.core.facts import (
     MessagesReceived,
     MessagesSettled,
     OutageMet,
+    TaskDied,
     Where,
     WorkerStarted,
     WorkerStopped,
@@ -63,5 +64,6 @@ def examples(text: str = "code", label: str = "code") -> list[Fact]:
         BacklogSampled(7, 6, 5, 4, 3, 2),
         WorkerStarted("1.2.3", "worker-1", 2, 4),
         DrainBegan(1, 2, 50.0),
+        TaskDied("the task recovery ended", "ZeroDivisionError", "division by zero"),
         WorkerStopped(3, 4),
     ]

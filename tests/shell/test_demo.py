@@ -1,0 +1,80 @@
+"""`headsaw demo` as a user runs it: real processes, the embedded AWS, the audit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.emulator, pytest.mark.timeout(240)]
+
+
+def demo(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HEADSAW_"))}
+    command = [sys.executable, "-m", "headsaw", "demo", "--output", str(folder / "out"), *options]
+    return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, cwd=folder, timeout=220)
+
+
+def last_line(result: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert result.stdout, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return document
+
+
+def test_generated_events_all_become_rows_or_quarantined_lines_once(tmp_path: Path) -> None:
+    result = demo(tmp_path, "--files", "120", "--workers", "2", "--json")
+    told = last_line(result)
+    assert result.returncode == 0, result.stderr
+    assert told["format"] == 1
+    assert told["audit"] == {"missing": 0, "duplicated": 0, "miscounted": 0}
+    assert told["lines"] == told["rows"] + told["quarantined"] + told["blank"] + told["filtered"] > 1000
+    assert told["quarantined"] > 0
+    assert [rejected["reason"] for rejected in told["rejected_files"]] == ["corrupt_stream"]
+    assert told["workers"] == 2
+    assert told["engines"]["inline"] == told["batches"] > 0
+    assert told["api_calls"]["dynamodb"]["TransactWriteItems"] > 0
+    assert told["api_calls"]["sqs"]["ReceiveMessage"] > 0
+    assert told["api_calls"]["s3"]["CompleteMultipartUpload"] >= len(told["outputs"])
+    copies = list((tmp_path / "out" / "lake").rglob("*.parquet"))
+    assert len(copies) == len(told["outputs"]) > 0
+
+
+def test_workers_that_are_killed_all_the_while_lose_and_double_nothing(tmp_path: Path) -> None:
+    result = demo(tmp_path, "--files", "150", "--workers", "2", "--chaos", "--json")
+    told = last_line(result)
+    assert result.returncode == 0, result.stderr
+    assert told["audit"] == {"missing": 0, "duplicated": 0, "miscounted": 0}
+    assert told["kills"] >= 2
+
+
+def test_a_users_own_files_are_converted_and_accounted_for(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "deep er"
+    folder.mkdir(parents=True)
+    (folder / "a b.ndjson").write_bytes(b'{"a":1}\n\n{"a":"x"}\nnonsense\n')
+    (tmp_path / "mine" / "c.ndjson.gz").write_bytes(b"\x1f\x8bnot gzip at all")
+    result = demo(tmp_path, "--input", str(tmp_path / "mine"), "--workers", "1", "--json")
+    told = last_line(result)
+    assert result.returncode == 0, result.stderr
+    assert (told["files"], told["lines"], told["rows"], told["quarantined"], told["blank"]) == (2, 4, 2, 1, 1)
+    assert told["rejected_files"] == [{"file": "s3://demo-landing/input/c.ndjson.gz", "reason": "corrupt_stream"}]
+    assert told["audit"] == {"missing": 0, "duplicated": 0, "miscounted": 0}
+
+
+def test_a_folder_that_no_demo_wrote_is_never_cleared(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious.txt").write_text("mine")
+    result = demo(tmp_path)
+    assert result.returncode == 2
+    assert "choose another folder" in result.stderr
+    assert (out / "precious.txt").read_text() == "mine"
+
+
+def test_an_endpoint_where_nobody_answers_is_a_clear_error(tmp_path: Path) -> None:
+    result = demo(tmp_path, "--endpoint-url", "http://127.0.0.1:9")
+    assert result.returncode == 1
+    assert "127.0.0.1:9" in result.stderr
+    assert "Traceback" not in result.stderr
