@@ -1,9 +1,10 @@
 """What a conversion takes and tells: the boundary between `headsaw.convert` and everyone who calls it.
 
 `convert` reads sources through `SourceStream`, agrees on the table schema through `SchemaBook`, writes through
-`Outputs` and returns a `ConversionReport`. It is plain synchronous code that runs in a thread, a Spark task or a command; whoever
-calls it decides where bytes come from and go to. All of these calls may block, and any may raise `Outage` (try later),
-or `LeaseLost` (stop at once): both pass through the conversion unchanged after it has aborted its open outputs.
+`Outputs` and returns a `ConversionReport`. It is plain synchronous code that runs in a thread, a Spark task or a
+command; whoever calls it decides where bytes come from and go to. All of these calls may block, and any may raise
+`Outage` (try later), or `LeaseLost` (stop at once): both pass through the conversion unchanged after it has aborted its
+open outputs.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What happened, as frozen facts. Logs, metrics and traces are functions of these, so they can't disagree.
 
-Only `detail` and `reason` fields may quote an error's words; sinks keep those, and with them any object key, out of what
-is logged at INFO or above. Seconds and bytes are base units.
+Only `detail` and `reason` fields may quote an error's words; sinks keep those, and with them any object key, out of
+what is logged at INFO or above. Seconds and bytes are base units.
 """
 
 from dataclasses import dataclass
