@@ -9,10 +9,9 @@ from headsaw.adapters.connect import connect
 from headsaw.cli.display import count, plain, progress_bar
 from headsaw.cli.shared import FOUND, ConfigOption, JsonOption, load_config, out, print_json, run_async
 from headsaw.config import ServiceSettings
-from headsaw.core.settings import format_duration, parse_duration
-from headsaw.errors import UsageError
+from headsaw.core.settings import format_duration
+from headsaw.operate.arguments import parse_seconds, parse_time
 from headsaw.operate.audit import AuditOptions, AuditReport, audit
-from headsaw.operate.times import parse_time
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +41,11 @@ def audit_command(
     """Reconcile landing bucket, ledger and Parquet. Exit 1 if anything is missing, duplicated or miscounted."""
     settings = load_config(config)
     settings.dataset(dataset)
-    report = run_async(_audit(settings, dataset, since, _seconds("--grace", grace), reprocess=reprocess, fix=fix))
+    report = run_async(
+        _audit(
+            settings, dataset, since, parse_seconds("--grace", grace) if grace else None, reprocess=reprocess, fix=fix
+        )
+    )
     if as_json:
         print_json(report.document())
     else:
@@ -58,13 +61,6 @@ async def _audit(
         options = AuditOptions(start, grace, reprocess=reprocess, fix=fix)
         with progress_bar() as progress:
             return await audit(settings, aws, dataset, options, progress)
-
-
-def _seconds(option: str, text: str | None) -> float | None:
-    try:
-        return parse_duration(text) if text is not None else None
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: no duration; write it as 300s, 5m or 1h") from None
 
 
 def _show(report: AuditReport) -> None:
