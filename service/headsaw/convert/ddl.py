@@ -250,7 +250,8 @@ def _pyarrow(table: Table) -> str:
     partitioning = f'ds.partitioning(pa.schema([\n{keys}    ]), flavor="hive")' if keys else "None"
     return (
         "import pyarrow as pa\nimport pyarrow.dataset as ds\n\n"
-        f"{table.name} = ds.dataset(\n    {_py(table.location)},\n    schema=pa.schema([\n{lines}{keys}    ]),\n    partitioning={partitioning},\n)\n"
+        f"{table.name} = ds.dataset(\n    {_py(table.location)},\n    schema=pa.schema([\n{lines}{keys}    ]),\n"
+        f"    partitioning={partitioning},\n)\n"
     )
 
 
