@@ -1,6 +1,7 @@
 """The worker's shell in virtual time: from messages to published rows, whatever happens in between."""
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from headsaw.core.facts import BatchDone, BatchTaken, LeaseWasLost, OutageMet
 from headsaw.core.model import BatchState
 from headsaw.demo.notifications import Shape, notification
 from headsaw.errors import Throttled, Unreachable
-from headsaw.ports import Outgoing
+from headsaw.ports import MESSAGE_BYTES_MAX, Outgoing
 from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
 
@@ -413,5 +414,33 @@ def test_a_dlq_message_can_be_sent_back_as_it_is() -> None:
         letters = site.dead_letters()
         assert len(letters) == 2
         assert letters[0]["original_message_id"] == letters[1]["original_message_id"]
+
+    run(scenario())
+
+
+def test_a_dead_letter_that_would_be_too_large_says_where_its_body_is() -> None:
+    async def scenario() -> None:
+        site = Site()
+        body = "x" * (MESSAGE_BYTES_MAX - 10)
+        await site.send(body)
+        async with Running(site.worker()):
+            await site.settled()
+        (letter,) = site.dlq.peek()
+        bucket, _, key = json.loads(letter.body)["body"].removeprefix("s3://").partition("/")
+        assert site.store.visible(bucket)[key].decode() == body
+        assert letter.attributes["reason"]
+
+    run(scenario())
+
+
+def test_a_dead_letter_keeps_the_original_attributes_as_far_as_sqs_allows() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.send("hello", **{f"a{n}": "v" for n in range(10)})
+        async with Running(site.worker()):
+            await site.settled()
+        (letter,) = site.dead_letters()
+        assert len(letter) == 10
+        assert {"reason", "original_message_id", "a0"} <= letter.keys()
 
     run(scenario())

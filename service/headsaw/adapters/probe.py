@@ -12,11 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.dynamodb import DynamoTable, table_definition
-from headsaw.adapters.table import Absent, Key, Put, Update, Value, Written
+from headsaw.adapters.table import Absent, Key, Put, Value, Written
 from headsaw.errors import HeadsawError, Unreachable
 
-RACE_ROUNDS = 6
-RACERS = 8
+RACE_ROUNDS = 10
+RACERS = 16
+RACE_ITEMS = 6
 
 
 async def lacking() -> list[str]:
@@ -64,29 +65,25 @@ async def _transactions(clients: dict[str, Any], name: str) -> str | None:
 
 
 async def _race(table: DynamoTable, number: int) -> str | None:
-    """Overlapping pairs of puts: of the racers' transactions, each item may come from a winner only."""
+    """All racers want the same items at once: one gets all of them, the others nothing."""
+    wanted = [f"r{number}-{n}" for n in range(RACE_ITEMS)]
 
     async def claim(racer: int) -> bool:
-        pairs = [f"r{number}-{racer % 3}", f"r{number}-{(racer + 1) % 3}"]
-        puts = [Put(_item(pk, str(racer)), Absent()) for pk in pairs]
-        update = Update(Key(f"r{number}-b{racer}", "batch"), {"won": True}, (), Absent())
+        writes = [*(Put(_item(pk, str(racer)), Absent()) for pk in wanted), Put(_item(f"r{number}-b{racer}", "batch"))]
         try:
-            return isinstance(await table.transact([*puts, update], f"probe-{number}-{racer}"), Written)
+            return isinstance(await table.transact(writes, f"probe-{number}-{racer}"), Written)
         except HeadsawError:
             return False
 
     won = await asyncio.gather(*(claim(racer) for racer in range(RACERS)))
     winners = {str(racer) for racer, ok in enumerate(won) if ok}
-    held: dict[str, int] = {}
-    for shared in range(3):
-        item = await table.get(Key(f"r{number}-{shared}", "file"))
-        if item is not None:
-            held[str(item["by"])] = held.get(str(item["by"]), 0) + 1
-    if set(held) - winners:
-        return "a losing transaction left items behind"
-    if any(held.get(winner, 0) != 2 for winner in winners):
-        return "a winning transaction lost items"
-    return None if winners else "no transaction of a race ever won"
+    items = [await table.get(Key(pk, "file")) for pk in wanted]
+    held = {str(item["by"]) for item in items if item is not None}
+    batches = [await table.get(Key(f"r{number}-b{racer}", "file")) for racer in range(RACERS)]
+    persisted = {str(racer) for racer, item in enumerate(batches) if item is not None}
+    if len(winners) != 1:
+        return f"{len(winners)} of {RACERS} transactions over the same items won, which must be one"
+    return None if held == persisted == winners else "a losing transaction left items behind"
 
 
 def _item(pk: str, by: str) -> dict[str, Value]:

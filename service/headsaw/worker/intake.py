@@ -26,9 +26,10 @@ from headsaw.core.retry import POLL_BACKOFF
 from headsaw.core.routing import Excluded, Foreign, Routes
 from headsaw.core.settings import DatasetSettings
 from headsaw.errors import Outage
-from headsaw.ports import Message, Outgoing, Queue
+from headsaw.ports import Message, Queue
 from headsaw.worker.claiming import ClaimOutcome, claim
 from headsaw.worker.context import Context
+from headsaw.worker.dead_letters import ORIGINAL_MESSAGE_ID, send_dead_letter
 from headsaw.worker.spool import RecordBody, spool
 
 RECEIVE_MAX = 10
@@ -36,7 +37,6 @@ FOREIGN_SECONDS_MIN = 2.0
 FOREIGN_SECONDS_MAX = 300.0
 OUTAGE_DELAY_SECONDS = 30.0
 BUFFERED_FACTOR = 2
-ORIGINAL_MESSAGE_ID = "original_message_id"
 
 
 @dataclass(slots=True, eq=False)
@@ -321,15 +321,10 @@ class Intake:
         await self.give_back(waiting, 0)
 
     async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """In the DLQ, and settled; if the DLQ can't take it, left to be redelivered."""
+        """In the DLQ, and settled; if the DLQ can't take it now, left to be redelivered."""
         message = delivery.message
-        attributes = {**message.attributes, "reason": reason, ORIGINAL_MESSAGE_ID: message.id}
-        try:
-            refused = await self._context.world.dlq.send([Outgoing(message.id, message.body, attributes)])
-        except Outage as outage:
-            self._context.tell(OutageMet(Where.DLQ, type(outage).__name__, str(outage)))
-            refused = [message.id]
-        if refused:
+        ours = {"reason": reason, ORIGINAL_MESSAGE_ID: message.attributes.get(ORIGINAL_MESSAGE_ID, message.id)}
+        if not await send_dead_letter(self._context, message.id, message.body, ours, message.attributes):
             delivery.unsettled = 1  # never settles: the message comes back after its visibility timeout
             return
         delivery.foreign = False

@@ -12,8 +12,9 @@ from headsaw.core.model import Batch, FileMark, RecordRange, Source, SourceFile
 from headsaw.core.naming import dlq_id
 from headsaw.core.notification import synthetic_event
 from headsaw.errors import Outage, ProtocolViolation, SourceUnreadable
-from headsaw.ports import CompleteResult, ObjectStore, Outgoing, Published, Unpublishable
+from headsaw.ports import CompleteResult, ObjectStore, Published, Unpublishable
 from headsaw.worker.context import Context
+from headsaw.worker.dead_letters import ORIGINAL_MESSAGE_ID, send_dead_letter
 
 COMPLETIONS_AT_ONCE = 8
 
@@ -64,12 +65,11 @@ async def dispose(context: Context, batch: Batch, index: int, source: Source, ma
     if not await context.world.ledger.mark(source, batch.span.root, mark, reason):
         return
     body = await _original(context, source)
-    attributes = {"reason": reason, "dataset": batch.dataset, "batch": batch.id}
+    ours = {"reason": reason, "dataset": batch.dataset, "batch": batch.id}
     if isinstance(source, RecordRange):
-        attributes["original_message_id"] = source.message_id
-    message = Outgoing(dlq_id(batch.id, index), body, attributes)
-    if await context.world.dlq.send([message]):
-        raise Outage("the DLQ refused a message")
+        ours[ORIGINAL_MESSAGE_ID] = source.message_id
+    if not await send_dead_letter(context, dlq_id(batch.id, index), body, ours, {}):
+        raise Outage("the DLQ didn't take a message")
 
 
 async def _original(context: Context, source: Source) -> str:
