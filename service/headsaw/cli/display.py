@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from rich.markup import escape as plain
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -10,7 +11,7 @@ from headsaw.cli.shared import err
 from headsaw.operate.site import Progress as Told
 from headsaw.operate.site import silent
 
-__all__ = ["age", "count", "plain", "progress_bar"]
+__all__ = ["age", "count", "moment", "plain", "progress_bar"]
 
 
 def count(number: int) -> str:
@@ -26,6 +27,11 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f}{unit}"
     return f"{max(seconds, 0.0):.0f}s"
+
+
+def moment(at: float) -> str:
+    """A time in UTC, to the second."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 import typer
 
 from headsaw.adapters.local import create_resources
-from headsaw.cli import audit
+from headsaw.cli import audit, look, rework
 from headsaw.cli.shared import ConfigOption, JsonOption, load_config, out, print_json, run_async
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
+    look.register(app)
     audit.register(app)
+    rework.register(app)
     app.command("local-setup")(local_setup)
 
 

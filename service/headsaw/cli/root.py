@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headsaw.app import headsaw_version
-from headsaw.cli import convert, demo, operate, service
+from headsaw.cli import config, convert, demo, operate, service
 from headsaw.cli.shared import explain
 from headsaw.convert import parser_name
 from headsaw.errors import HeadsawError
@@ -36,6 +36,7 @@ def root(
 
 service.register(app)
 demo.register(app)
+config.register(app)
 convert.register(app)
 operate.register(app)
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,6 +14,7 @@ import uvloop
 from rich.console import Console
 
 from headsaw.config import CONFIG_VARIABLE, ServiceSettings, load
+from headsaw.convert import check_expressions
 from headsaw.errors import ConfigError, HeadsawError, UsageError
 
 T = TypeVar("T")
@@ -36,7 +38,15 @@ def load_config(path: Path | None) -> ServiceSettings:
     """The configuration, or ConfigError with every problem."""
     if path is None and not any(name.startswith("HEADSAW_") for name in os.environ):
         raise UsageError(f"no configuration: give -c FILE, or set {CONFIG_VARIABLE}")
-    return load(path, os.environ)
+    config = load(path, os.environ)
+    problems = [
+        replace(problem, path=f"datasets[{i}].{problem.path}")
+        for i, dataset in enumerate(config.datasets)
+        for problem in check_expressions(dataset)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -36,3 +36,15 @@ def parse_uri(uri: str) -> S3Prefix:
         return S3Prefix.model_validate(uri)
     except ValueError:
         raise UsageError(f"{uri}: no S3 URI; write it as s3://bucket/key") from None
+
+
+def parse_rate(option: str, text: str) -> float:
+    """Files a second of `100`, `100/s` or `6000/m`. Raises UsageError."""
+    number, _, unit = text.partition("/")
+    try:
+        rate = float(number) / {"": 1, "s": 1, "m": 60, "h": 3600}[unit.strip()]
+    except (ValueError, KeyError):
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"{option} {text!r}: no rate; write it as 100/s or 6000/m")
+    return rate

@@ -37,6 +37,7 @@ from headsaw.ports import Accepted, Claimed, ConvertedBatch, Outgoing, Published
 from headsaw.worker.publisher import UploadPublisher
 
 DAY = 86400.0
+HOUR = 3600.0
 
 
 def configured(*datasets: dict[str, Any], **settings: Any) -> ServiceSettings:
