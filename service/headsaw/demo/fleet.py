@@ -64,7 +64,7 @@ class Fleet:
     @classmethod
     def of(cls, count: int, config: Path, environ: Mapping[str, str], logs: Path) -> "Fleet":
         """Nothing runs yet."""
-        return cls(config, environ, logs, [WorkerProcess(n, _free_port()) for n in range(1, count + 1)])
+        return cls(config, environ, logs, [WorkerProcess(n, free_port()) for n in range(1, count + 1)])
 
     async def start(self) -> None:
         """Every worker runs."""
@@ -136,7 +136,8 @@ class Fleet:
         return pages
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
