@@ -110,9 +110,9 @@ async def until(condition: Any, seconds: float = START_SECONDS) -> None:
 
 
 async def ready(content: dict[str, Any]) -> bool:
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"http://127.0.0.1:{content['http']['port']}/readyz") as answer:
-            return answer.status == 200
+    url = f"http://127.0.0.1:{content['http']['port']}/readyz"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status == 200
 
 
 async def rows(aws: Connected, bucket: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from headsaw.adapters.inline_outputs import UploadOutputs, abort_uploads
-from headsaw.adapters.inline_sources import Bridge, Prefetch, StoredSource
+from headsaw.adapters.inline_sources import Bridge, Denials, Prefetch, StoredSource
 from headsaw.convert import convert
 from headsaw.core.conversion import ConversionReport
 from headsaw.core.model import Batch, Source
@@ -68,12 +68,13 @@ class InlineConverter:
         outputs = UploadOutputs(bridge, self._store, self._clock, batch, settings, self._quarantine, self._new_token)
         prefetch = Prefetch(self._store, sources)
         fetching = asyncio.create_task(prefetch.run(), name=f"prefetch-{batch.id}")
+        denials = Denials(self._store, sources, batch.attempt)
         started = time.monotonic()
 
         def run() -> tuple[ConversionReport, float]:
             cpu = time.thread_time()
             report = convert(
-                [StoredSource(bridge, self._store, prefetch, i, source) for i, source in enumerate(sources)],
+                [StoredSource(bridge, self._store, prefetch, i, source, denials) for i, source in enumerate(sources)],
                 settings=settings,
                 batch=batch.id,
                 ingested_at=batch.created_at,

@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from headsaw.core.model import RecordRange, Source, SourceFile
-from headsaw.errors import LeaseLost
-from headsaw.ports import ObjectStore
+from headsaw.errors import AccessDenied, LeaseLost, Outage, SourceUnreadable
+from headsaw.ports import ObjectStore, ReadFailure
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ SMALL_BYTES = 1024**2
 PREFETCH_FILES = 32
 PREFETCH_BYTES = 16 * 1024**2
 CHUNKS_AHEAD = 2
+DENIED_ATTEMPTS_MIN = 3
+DENIED_PROBES_MAX = 5
 
 
 class Bridge:
@@ -133,10 +135,48 @@ async def read_source(store: ObjectStore, source: Source) -> bytes:
             return await store.read_all(bucket, key, start=offset, length=length)
 
 
+class Denials:
+    """Tells one forbidden object from an outage of all access, for one attempt at a batch.
+
+    Access denied is an outage, retried for ever, since it mostly is a role that somebody is about to mend. But one
+    object that belongs to somebody else must not hold up its batch: from the third attempt on, a source that is denied
+    while others of its batch can be read is rejected. A batch of that one file waits for an operator.
+    """
+
+    def __init__(self, store: ObjectStore, sources: Sequence[Source], attempt: int) -> None:
+        self._store = store
+        self._sources = sources
+        self._attempt = attempt
+
+    async def judge(self, denied: Source) -> bool:
+        """Whether the source is forbidden for good."""
+        if self._attempt < DENIED_ATTEMPTS_MIN:
+            return False
+        others = [source for source in self._sources if source != denied][:DENIED_PROBES_MAX]
+        for source in others:
+            try:
+                async with open_source(self._store, source) as stream:
+                    async for _ in stream:
+                        break
+            except (Outage, SourceUnreadable):
+                continue
+            return True
+        return False
+
+
 class StoredSource:
     """`core.conversion.SourceStream` over the object store; used by the thread."""
 
-    def __init__(self, bridge: Bridge, store: ObjectStore, prefetch: Prefetch, index: int, source: Source) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        store: ObjectStore,
+        prefetch: Prefetch,
+        index: int,
+        source: Source,
+        denials: Denials | None = None,
+    ) -> None:
+        self._denials = denials
         self._bridge = bridge
         self._store = store
         self._prefetch = prefetch
@@ -147,6 +187,14 @@ class StoredSource:
 
     def chunks(self) -> Iterator[bytes]:
         """From the prefetch the first time, streamed otherwise."""
+        try:
+            yield from self._chunks()
+        except AccessDenied as denied:
+            if self._denials is not None and self._bridge.call(self._denials.judge(self._source)):
+                raise SourceUnreadable(ReadFailure.ACCESS_DENIED, str(denied)) from None
+            raise
+
+    def _chunks(self) -> Iterator[bytes]:
         fetched = self._prefetch.take(self._index)
         if fetched is not None:
             try:

@@ -1,7 +1,8 @@
 """Held batches: every transition of a batch that this worker holds goes through here, one at a time.
 
-A lease is renewed at a third of its length. A lost lease cancels the work that it covers; a timer is never proof of
-ownership, so the work's own transitions stay fenced by lease_epoch all the same.
+A lease is renewed at a third of its length. A lease that was refused to us cancels the work that it covered. A timer is
+proof of nothing: a worker that slept past its lease renews it if nobody took the batch, and otherwise learns so from
+the ledger; its transitions are fenced by lease_epoch all the same.
 """
 
 import asyncio
@@ -95,23 +96,19 @@ class LeaseKeeper:
     async def run(self) -> None:
         """For ever: looks at every lease often enough to renew it at a third of its length."""
         lease_seconds = self._context.limits.lease_seconds
-        while True:
-            await self._context.world.clock.sleep(lease_seconds / 6)
-            now = self._context.world.clock.now()
-            due = [held for held in self.all() if held.batch.lease.until - now < lease_seconds * 2 / 3]
-            await asyncio.gather(*(self._renew(held) for held in due))
+        async with asyncio.TaskGroup() as renewals:  # one that hangs must not delay the others
+            while True:
+                await self._context.world.clock.sleep(lease_seconds / 6)
+                now = self._context.world.clock.now()
+                for held in self.all():
+                    if held.batch.lease.until - now < lease_seconds * 2 / 3:
+                        renewals.create_task(self._renew(held))
 
     async def _renew(self, held: Held) -> None:
         try:
             await held.renew()
         except LeaseLost:
-            self._lose(held, "renewal")
+            self._context.tell(LeaseWasLost(held.batch, "renewal"))
+            held.cancel_work()
         except Outage as outage:
             self._context.tell(OutageMet(Where.LEDGER, type(outage).__name__, str(outage)))
-            if held.batch.lease.until <= self._context.world.clock.now():
-                self._lose(held, "outage")
-
-    def _lose(self, held: Held, during: str) -> None:
-        held.lost = True
-        self._context.tell(LeaseWasLost(held.batch, during))
-        held.cancel_work()

@@ -26,8 +26,14 @@ class UploadPublisher:
         self._store = store
 
     async def publish(self, record: CommitRecord) -> Published | Unpublishable:
-        """Every upload is completed, by this call or an earlier one."""
+        """Every upload is completed, by this call or an earlier one; what the record replaces is gone before that."""
         gate = asyncio.Semaphore(COMPLETIONS_AT_ONCE)
+
+        async def retire(upload: PendingUpload) -> None:
+            async with gate:
+                await self._retire(upload)
+
+        await asyncio.gather(*map(retire, record.replaces))
 
         async def complete(upload: PendingUpload) -> str | None:
             async with gate:
@@ -35,6 +41,11 @@ class UploadPublisher:
 
         missing = [key for key in await asyncio.gather(*map(complete, record.uploads)) if key is not None]
         return Unpublishable(tuple(missing)) if missing else Published()
+
+    async def _retire(self, upload: PendingUpload) -> None:
+        """Nobody sees it, nor ever will: aborted first, so that a straggler can't complete it after the removal."""
+        await self._store.abort_upload(upload.bucket, upload.key, upload.upload_id)
+        await self._store.remove(upload.bucket, upload.key)
 
     async def _complete(self, upload: PendingUpload) -> bool:
         if await self._store.complete_upload(upload) is CompleteResult.COMPLETED:

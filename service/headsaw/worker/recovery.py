@@ -14,6 +14,8 @@ from headsaw.worker.leases import LeaseKeeper
 from headsaw.worker.runner import Runner
 
 PAGE_BATCHES = 25
+HELD_MAX = 64
+"""Batches that a worker rolls forward at once: each has its commit record in memory."""
 
 
 class Recovery:
@@ -69,10 +71,10 @@ class Recovery:
             self._runner.take(result.batch)
 
     def _wanted(self, batch: Batch) -> bool:
-        """Work that only rolls forward is always taken; a conversion only if it could soon start."""
+        """Work that only rolls forward is taken within a bound; a conversion only if it could soon start."""
         match batch.state:
             case BatchState.PUBLISHING | BatchState.FAILING:
-                return True
+                return len(self._keeper) < HELD_MAX
             case BatchState.DELEGATED:
                 return False
             case _:

@@ -54,7 +54,8 @@ class Pending:
 
 
 class MemoryObjectStore:
-    """See the module. `buckets` exist; `denied` (which tests may change) refuse every call, as a policy would.
+    """See the module. `buckets` exist; `denied` (which tests may change) names buckets that refuse every call, as
+    a policy would, and `bucket/key`s that refuse to be read.
 
     `on_created` is told of every object that becomes visible, so that tests can send notifications.
     """
@@ -115,6 +116,8 @@ class MemoryObjectStore:
 
     def _find(self, bucket: str, key: str, etag: str | None, version_id: str | None) -> bytes:
         held = self._bucket(bucket)
+        if f"{bucket}/{key}" in self.denied:
+            raise AccessDenied(f"an object of bucket {bucket}")
         version = held.latest(key)
         if version_id is not None:
             version = next((v for v in held.versions.get(key, ()) if v.id == version_id), None)
@@ -186,6 +189,11 @@ class MemoryObjectStore:
         """Its parts are gone."""
         if self._upload(bucket, key, upload_id) is not None:
             del self._uploads[upload_id]
+
+    async def remove(self, bucket: str, key: str) -> None:
+        """As `delete`, for those who know only the port."""
+        self._bucket(bucket)
+        self.delete(bucket, key)
 
     async def ping(self, bucket: str) -> None:
         """The bucket exists and isn't denied."""
