@@ -57,7 +57,7 @@ def ledger() -> TableLedger:
 def converter(store: MemoryObjectStore, ledger: TableLedger) -> Iterator[InlineConverter]:
     random = Random(1)
     made = InlineConverter(
-        store, ledger, SystemClock(), QUARANTINE, lambda: f"{random.getrandbits(64):x}", threads=1, memory_bytes=2**26
+        store,
         ledger,
         SystemClock(),
         QUARANTINE,
