@@ -339,6 +339,10 @@ class ObjectStore(Protocol):
         """The upload is gone, or had gone before. Only for uploads that this process created."""
         ...
 
+    async def remove(self, bucket: str, key: str) -> None:
+        """No reader sees an object there any more (a versioned bucket keeps it). Safe to repeat. Only repairs do it."""
+        ...
+
     async def ping(self, bucket: str) -> None:
         """The bucket can be reached; raises UsageError where there is none."""
         ...

@@ -282,6 +282,20 @@ async def test_a_part_of_an_aborted_upload_is_an_outage(objects: ObjectBench) ->
         await objects.store.upload_part(objects.bucket, "k", upload.upload_id, 2, b"y")
 
 
+async def test_a_removed_object_is_not_seen_and_removing_again_is_no_error(objects: ObjectBench) -> None:
+    for bucket in (objects.bucket, objects.versioned):
+        await objects.store.put(bucket, "k", b"x")
+        for _ in range(2):
+            await objects.store.remove(bucket, "k")
+        assert await objects.store.head(bucket, "k") is None
+        assert [head.key async for head in objects.store.list(bucket, "")] == []
+
+
+async def test_removing_what_never_was_leaves_nothing_behind(objects: ObjectBench) -> None:
+    await objects.store.remove(objects.versioned, "never")
+    assert await objects.store.head(objects.versioned, "never") is None
+
+
 async def test_aborting_after_completion_leaves_the_object(objects: ObjectBench) -> None:
     upload = await uploaded(objects, "k", b"x")
     await objects.store.complete_upload(upload)

@@ -232,6 +232,13 @@ class S3ObjectStore:
                 if error_code(error) != "NoSuchUpload":
                     raise
 
+    async def remove(self, bucket: str, key: str) -> None:
+        """Asks first: in a versioned bucket every delete leaves a marker."""
+        if await self.head(bucket, key) is None:
+            return
+        with translated(f"remove from s3://{bucket}"):
+            await self._client.delete_object(**self._bucket(bucket), Key=key)
+
     async def ping(self, bucket: str) -> None:
         """A listing of one key: HEAD tells a missing bucket and a denied one apart less well."""
         with translated(f"reach s3://{bucket}"):

@@ -3,7 +3,7 @@
 import typer
 
 from headsaw.adapters.local import create_resources
-from headsaw.cli import audit, look, rework
+from headsaw.cli import audit, look, repair, rework
 from headsaw.cli.shared import ConfigOption, JsonOption, load_config, out, print_json, run_async
 
 
@@ -12,6 +12,7 @@ def register(app: typer.Typer) -> None:
     look.register(app)
     audit.register(app)
     rework.register(app)
+    repair.register(app)
     app.command("local-setup")(local_setup)
 
 

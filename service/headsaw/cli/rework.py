@@ -124,7 +124,9 @@ def redrive_command(
     async def work() -> Redriven:
         async with connect(settings) as aws:
             with progress_bar() as progress:
-                return await redrive(aws, limit=limit, reason=reason, dry_run=dry_run, progress=progress)
+                return await redrive(
+                    settings.control, aws, limit=limit, reason=reason, dry_run=dry_run, progress=progress
+                )
 
     done = run_async(work())
     if as_json:
@@ -145,7 +147,9 @@ def redrive_command(
         if done.left:
             out.print(f"{count(done.left)} have another reason, and stay.")
         if done.unusable:
-            out.print(f"{count(done.unusable)} stay: their record messages' bodies were deleted from the spool.")
+            out.print(
+                f"{count(done.unusable)} stay: their bodies, kept in the control bucket, were deleted from there."
+            )
         if done.refused:
             out.print(f"[red]{count(done.refused)} stay[/red]: the source queue refused them; look at them by hand.")
     raise typer.Exit(FOUND if done.refused else 0)

@@ -58,7 +58,11 @@ class RejectedSource:
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """A batch's result. `files` has the counts of each source that was read, by index within the batch."""
+    """A batch's result. `files` has the counts of each source that was read, by index within the batch.
+
+    `replaces` are the uploads of records that a repair put this one in the place of: none of them may be visible, or
+    ever become so, when the first of `uploads` is.
+    """
 
     batch: BatchId
     dataset: str
@@ -74,6 +78,7 @@ class CommitRecord:
     oldest_upload_at: float
     rescued_values: int
     bytes_in: int
+    replaces: tuple[PendingUpload, ...] = ()
 
     @property
     def counts(self) -> FileCounts:
@@ -86,6 +91,8 @@ class CommitRecord:
         document["format"] = FORMAT
         document["sources"] = [encode_source(source) for source in self.sources]
         document["files"] = {str(index): asdict(counts) for index, counts in self.files.items()}
+        if not self.replaces:
+            del document["replaces"]
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
@@ -100,6 +107,7 @@ class CommitRecord:
             RejectedSource(r["index"], RejectReason(r["reason"]), r["detail"]) for r in document["rejected"]
         )
         document["uploads"] = tuple(_upload(upload) for upload in document["uploads"])
+        document["replaces"] = tuple(_upload(upload) for upload in document.get("replaces", ()))
         return cls(**document)
 
 

@@ -3,6 +3,7 @@
     OPEN ─▶ READY ─▶ RUNNING ───┬─▶ PUBLISHING ─▶ DONE        (from PUBLISHING on: roll forward only)
                 └─▶ DELEGATED ──┘
     RUNNING or DELEGATED ─▶ READY with attempt + 1            (before it: roll back only)
+    PUBLISHING ─▶ PUBLISHING with attempt + 1                 (an operator's repair: another commit record)
     READY, attempts exhausted ─▶ SPLIT   (parent terminal, two children)
                               └▶ FAILING ─▶ FAILED            (single file)
 
@@ -42,6 +43,15 @@ class Delegate:
 @dataclass(frozen=True, slots=True)
 class Commit:
     """The commit point: this commit record is the batch's result."""
+
+    pointer: CommitPointer
+    rows: int
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """The operator's turn: uploads of the accepted commit are gone, and this record takes its place, whole."""
 
     pointer: CommitPointer
     rows: int
@@ -108,7 +118,7 @@ class Retry:
     due_at: float
 
 
-Event = Seal | Start | Delegate | Commit | Finish | Release | Fail | GiveUp | Fission | Take | Renew | Retry
+Event = Seal | Start | Delegate | Commit | Amend | Finish | Release | Fail | GiveUp | Fission | Take | Renew | Retry
 
 _TABLE: dict[tuple[BatchState, type[Event]], BatchState] = {
     (S.OPEN, Seal): S.READY,
@@ -136,6 +146,7 @@ _TABLE: dict[tuple[BatchState, type[Event]], BatchState] = {
     (S.PUBLISHING, Take): S.PUBLISHING,
     (S.PUBLISHING, Renew): S.PUBLISHING,
     (S.PUBLISHING, Release): S.PUBLISHING,
+    (S.PUBLISHING, Amend): S.PUBLISHING,
     (S.PUBLISHING, Finish): S.DONE,
     (S.FAILING, Take): S.FAILING,
     (S.FAILING, Renew): S.FAILING,
@@ -167,6 +178,9 @@ def _applied(batch: Batch, event: Event, came_from: BatchState) -> Batch:
             return _leased(batch, event, died=came_from is S.RUNNING)
         case Commit(pointer, rows, schema_version):
             return replace(batch, commit=pointer, rows=rows, schema_version=schema_version, reason=None)
+        case Amend(pointer, rows, schema_version):
+            amended = replace(batch, commit=pointer, rows=rows, schema_version=schema_version, reason=None)
+            return replace(amended, attempt=batch.attempt + 1)  # names the new outputs
         case GiveUp(reason):
             return replace(batch, reason=reason)
         case _:

@@ -20,6 +20,11 @@ def commit_record_name(batch: Batch) -> str:
     return f"{COMMITS}{batch.id}/{batch.attempt}-{batch.lease.epoch}.json"
 
 
+def repair_record_name(batch: Batch) -> str:
+    """Under the control prefix: the record that takes the place of an accepted one, by its own attempt and epoch."""
+    return f"{COMMITS}{batch.id}/{batch.attempt}-{batch.lease.epoch}-repair.json"
+
+
 def spool_name(spool_id: str) -> str:
     """Under the control prefix: the NDJSON object that holds the bodies of record messages."""
     return f"{SPOOL}{spool_id}.ndjson"

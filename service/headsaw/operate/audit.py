@@ -175,7 +175,11 @@ class _Audit:
             why = f"its commit record lists {len(record.sources)} sources, the ledger {len(sources)}, or others"
             self._findings.add(Kind.MISSING, "batch", batch.id, why, "describe the batch; backfill what it lacks")
         finished = batch.state is BatchState.DONE
-        self._book.promise(batch.id, [(f"{u.bucket}/{u.key}", u.size) for u in record.uploads], published=finished)
+        own = [(f"{upload.bucket}/{upload.key}", upload.size) for upload in record.uploads]
+        self._book.promise(batch.id, own, published=finished)
+        if not finished:  # a repair is under way: what it replaces is about to go
+            retired = [(f"{upload.bucket}/{upload.key}", upload.size) for upload in record.replaces]
+            self._book.promise(batch.id, retired, published=False)
         self._book.hold(batch.id, _fates(record, finished=finished))
         if finished:
             await self._recount(batch, record)

@@ -1,7 +1,8 @@
 """The DLQ's messages, back in the source queue: received, sent, and deleted only when they are sent.
 
 The reason is dropped; the other attributes stay, above all `original_message_id`, by which the ledger knows a record
-message whatever queue it went through. A crash in between leaves a message in both queues: a duplicate, which the
+message whatever queue it went through. A body that was too large for the DLQ, and is kept under the control prefix, is
+fetched from there. A crash in between leaves a message in both queues: a duplicate, which the
 ledger knows. SQS's own StartMessageMoveTask moves neither by reason nor to another queue than it came from.
 """
 
@@ -11,14 +12,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from headsaw.core.settings import S3Prefix
+from headsaw.errors import SourceUnreadable
 from headsaw.operate.site import Ports, Progress, silent
-from headsaw.ports import Message, Outgoing, Queue
+from headsaw.ports import MESSAGE_BYTES_MAX, Message, Outgoing
 
 REASON = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
+DATASET = "dataset"
+DEAD_LETTERS = "dead-letters/"
 UNKNOWN = "(none)"
 VISIBILITY_SECONDS = 600.0
 RECEIVE_MAX = 10
+NOTE_CHARS_MAX = 4096
 WAIT_SECONDS = 1.0
 EMPTY_MAX = 2
 """Empty receives in a row before the DLQ counts as drained: SQS samples its servers."""
@@ -39,6 +45,7 @@ class Redriven:
 
 
 async def redrive(
+    control: S3Prefix,
     ports: Ports,
     *,
     limit: int | None = None,
@@ -50,15 +57,18 @@ async def redrive(
 
     Those that stay are visible in the DLQ again afterwards, also when it is stopped.
     """
-    return await _Redrive(ports.dlq, ports.queues[0], limit, reason, dry_run, progress).run()
+    return await _Redrive(control, ports, limit, reason, dry_run, progress).run()
 
 
 class _Redrive:
     def __init__(
-        self, dlq: Queue, queue: Queue, limit: int | None, reason: str | None, dry_run: bool, progress: Progress
+        self, control: S3Prefix, ports: Ports, limit: int | None, reason: str | None, dry_run: bool, progress: Progress
     ) -> None:
-        self._dlq = dlq
-        self._queue = queue
+        self._kept_under = control.key(DEAD_LETTERS)
+        self._bucket = control.bucket
+        self._store = ports.store
+        self._dlq = ports.dlq
+        self._queue = ports.queues[0]
         self._limit = limit
         self._reason = reason or ""
         self._dry_run = dry_run
@@ -95,38 +105,63 @@ class _Redrive:
 
     def _chosen(self, message: Message) -> bool:
         """Counted and put aside, if not."""
-        if not message.attributes.get(REASON, UNKNOWN).startswith(self._reason):
-            self._done.left += 1
-        elif _lost_its_body(message.body):
-            self._done.unusable += 1
-        else:
+        if message.attributes.get(REASON, UNKNOWN).startswith(self._reason):
             return True
+        self._done.left += 1
         self._kept.append(message.receipt)
         return False
 
     async def _move(self, messages: Sequence[Message]) -> None:
+        outgoing = {message.id: await self._outgoing(message) for message in messages}
+        sendable = [message for message in outgoing.values() if message is not None]
         refused: set[str] = set()
-        if not self._dry_run and messages:
-            refused = set(await self._queue.send([_outgoing(message) for message in messages]))
-        sent = [message for message in messages if message.id not in refused]
-        self._done.redriven += len(sent)
-        self._done.refused += len(refused)
-        self._done.reasons.update(message.attributes.get(REASON, UNKNOWN) for message in sent)
-        self._kept += [message.receipt for message in messages if self._dry_run or message.id in refused]
-        if not self._dry_run and sent:
-            await self._dlq.delete([message.receipt for message in sent])
+        if not self._dry_run and sendable:
+            refused = set(await self._queue.send(sendable))
+        done = self._done
+        done.unusable += len(messages) - len(sendable)
+        done.refused += len(refused)
+        sent = [message for message in messages if outgoing[message.id] is not None and message.id not in refused]
+        done.redriven += len(sent)
+        done.reasons.update(message.attributes.get(REASON, UNKNOWN) for message in sent)
+        gone = [] if self._dry_run else [message.receipt for message in sent]
+        self._kept += [message.receipt for message in messages if message.receipt not in gone]
+        if gone:
+            await self._dlq.delete(gone)
+
+    async def _outgoing(self, message: Message) -> Outgoing | None:
+        """As it first came; None where that is gone. SQS gives it a new id, so the old one goes along."""
+        body = await self._body(message.body)
+        if body is None:
+            return None
+        attributes = {ORIGINAL_MESSAGE_ID: message.id, **message.attributes}
+        attributes.pop(REASON, None)
+        whole = Outgoing(message.id, body, attributes)
+        if whole.size <= MESSAGE_BYTES_MAX:
+            return whole
+        needed = {name: attributes[name] for name in (DATASET, ORIGINAL_MESSAGE_ID) if name in attributes}
+        return Outgoing(message.id, body, needed)
+
+    async def _body(self, body: str) -> str | None:
+        """The original body, also of a letter that only says where it is kept, or was."""
+        match _small_object(body):
+            case {"body": str(uri)} if uri.startswith(f"s3://{self._bucket}/{self._kept_under}"):
+                try:
+                    kept = await self._store.read_all(self._bucket, uri.removeprefix(f"s3://{self._bucket}/"))
+                except SourceUnreadable:
+                    return None
+                return kept.decode("utf-8", errors="surrogatepass")
+            case {"spool": _, "offset": _, "length": _}:
+                return None
+            case _:
+                return body
 
 
-def _outgoing(message: Message) -> Outgoing:
-    """As it first came. A message that SQS itself moved to the DLQ has kept its id, but loses it now."""
-    attributes = {name: value for name, value in message.attributes.items() if name != REASON}
-    return Outgoing(message.id, message.body, {ORIGINAL_MESSAGE_ID: message.id, **attributes})
-
-
-def _lost_its_body(body: str) -> bool:
-    """The spool object of this record message was deleted before it could be read: only its place is left."""
+def _small_object(body: str) -> dict[str, object]:
+    """The body as one of the service's own notes, if it may be one."""
+    if len(body) > NOTE_CHARS_MAX:
+        return {}
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and document.keys() == {"spool", "offset", "length"}
+        return {}
+    return document if isinstance(document, dict) and len(document) in (1, 3) else {}

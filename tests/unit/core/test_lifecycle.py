@@ -4,6 +4,7 @@ import pytest
 
 from headsaw.core import lifecycle
 from headsaw.core.lifecycle import (
+    Amend,
     Commit,
     Delegate,
     Event,
@@ -39,6 +40,7 @@ EVENTS: list[Event] = [
     Start(),
     Delegate(5.0),
     Commit(POINTER, 7, 1),
+    Amend(CommitPointer("commits/b/3-4-repair.json", "11"), 7, 1),
     Finish(9.0),
     Release(8.0),
     Fail(8.0, "bad"),
@@ -108,7 +110,26 @@ def test_a_committed_batch_only_rolls_forward(event: Event) -> None:
     except IllegalTransition:
         return
     assert after.state in (S.PUBLISHING, S.DONE)
-    assert (after.commit, after.attempt) == (POINTER, before.attempt)
+    if not isinstance(event, Amend):
+        assert (after.commit, after.attempt) == (POINTER, before.attempt)
+
+
+def test_an_amended_batch_has_another_commit_and_output_names_and_keeps_its_lease() -> None:
+    before = replace(batch(S.PUBLISHING), commit=POINTER, rows=9, reason="2 uploads are gone")
+    after = advance(before, Amend(CommitPointer("commits/b/3-4-repair.json", "11"), 7, 5))
+    assert (after.state, after.attempt, after.lease) == (S.PUBLISHING, 3, before.lease)
+    assert (after.commit, after.rows, after.schema_version, after.reason) == (
+        CommitPointer("commits/b/3-4-repair.json", "11"),
+        7,
+        5,
+        None,
+    )
+
+
+@pytest.mark.parametrize("state", [state for state in S if state is not S.PUBLISHING])
+def test_only_a_publishing_batch_can_be_amended(state: BatchState) -> None:
+    with pytest.raises(IllegalTransition):
+        advance(batch(state), Amend(POINTER, 7, 1))
 
 
 @pytest.mark.parametrize("state", list(S))

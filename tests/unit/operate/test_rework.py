@@ -158,7 +158,7 @@ async def dead(lake: Lake, body: str, **attributes: str) -> None:
 
 async def redriven(lake: Lake, **arguments: Any) -> Any:
     """With a clock that moves: the DLQ's last, empty receives wait."""
-    return await redrive(_Ports(lake, dlq=_Unhurried(lake.dlq)), **arguments)  # type: ignore[arg-type]
+    return await redrive(lake.config.control, _Ports(lake, dlq=_Unhurried(lake.dlq)), **arguments)  # type: ignore[arg-type]
 
 
 class _Unhurried:
@@ -216,7 +216,7 @@ async def test_a_limit_is_exact_and_a_dry_run_moves_nothing(lake: Lake) -> None:
 async def test_what_the_source_queue_refuses_stays_in_the_dlq(lake: Lake) -> None:
     await dead(lake, "{}", reason="poison")
     ports: Any = _Ports(lake, dlq=_Unhurried(lake.dlq), queues=(_Refusing(),))
-    done = await redrive(ports)
+    done = await redrive(lake.config.control, ports)
     assert (done.redriven, done.refused) == (0, 1)
     assert (await lake.dlq.depth()).visible == 1
 
@@ -226,6 +226,28 @@ async def test_a_message_that_is_only_the_place_of_a_deleted_body_is_never_conve
     done = await redriven(lake)
     assert (done.redriven, done.unusable) == (0, 1)
     assert (await lake.dlq.depth()).visible == 1
+
+
+async def test_a_body_that_was_too_large_for_the_dlq_is_fetched_from_where_it_is_kept(lake: Lake) -> None:
+    body = '{"a":"' + "x" * (1024 * 1024 - 60) + '"}'
+    await lake.store.put("control", "headsaw/dead-letters/m-1.txt", body.encode())
+    for number in (1, 2):
+        where = f'{{"body": "s3://control/headsaw/dead-letters/m-{number}.txt"}}'
+        ours = {"dataset": "clicks", "reason": "poison", "batch": "b1", "original_message_id": f"m-{number}"}
+        await dead(lake, where, **ours)
+    done = await redriven(lake)
+    assert (done.redriven, done.unusable) == (1, 1)
+    (message,) = lake.queue.peek()
+    assert message.body == body
+    assert message.attributes == {"dataset": "clicks", "original_message_id": "m-1"}
+
+
+async def test_a_record_that_looks_like_a_note_is_a_record(lake: Lake) -> None:
+    bodies = ['{"body": "s3://elsewhere/headsaw/dead-letters/x"}', '{"body": 1}', '{"spool": 1, "offset": 2}']
+    for body in bodies:
+        await dead(lake, body, dataset="clicks")
+    await redriven(lake)
+    assert [message.body for message in lake.queue.peek()] == bodies
 
 
 async def test_a_redriven_rejected_file_can_be_claimed_again(lake: Lake) -> None:
