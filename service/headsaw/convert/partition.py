@@ -7,7 +7,6 @@ partition.
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +20,9 @@ PARTITIONS_MAX = 1000
 """Directories that one conversion makes; rows of further ones go to the default partition of every level."""
 
 _FORMS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}
-_SAFE = " !#$&'()+,-.;@[]^_`{}~"
+_ESCAPED = re.compile(r"[\x00-\x1f\"#%'*/:=?\\\x7f{\[\]^]")
+"""What Hive and Spark percent-encode in a directory's name; they read anything else, non-ASCII text too, as it is."""
+
 _VALUE_BYTES_MAX = 200
 
 
@@ -29,7 +30,7 @@ def directory_value(value: str | None) -> str:
     """A value as a directory name has it: percent-encoded as Hive does, the default for none, empty or very long."""
     if not value or len(value.encode()) > _VALUE_BYTES_MAX:
         return DEFAULT
-    return quote(value, safe=_SAFE)
+    return _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", value)
 
 
 class Partitioner:

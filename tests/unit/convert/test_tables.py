@@ -3,7 +3,10 @@
 import io
 import json
 import random
+from pathlib import Path
 
+import duckdb
+import polars as pl
 import pyarrow.parquet as pq
 from tests.unit.convert.harness import Book, Done, run
 
@@ -64,8 +67,21 @@ def test_times_partition_by_hour_and_month_from_text_too() -> None:
 
 def test_directory_values_are_safe_path_segments() -> None:
     assert directory_value("a=b/c%d") == "a%3Db%2Fc%25d"
+    assert directory_value("é: 12*\\[x]\x7f") == "é%3A 12%2A%5C%5Bx%5D%7F"
     assert directory_value("") == DEFAULT
     assert directory_value("x" * 500) == DEFAULT
+
+
+def test_partition_values_read_back_as_they_were(tmp_path: Path) -> None:
+    values = ["a b", "é/ü", "x=y&z", "100%", "[1]^{2}", "'q'", "2026-11-23T01:00", "+1", "~"]
+    done = run("".join(json.dumps({"k": value}) + "\n" for value in values), partition_by=[{"field": "k"}])
+    for number, file in enumerate(done.outputs.tables):
+        (tmp_path / file.partition).mkdir()
+        (tmp_path / file.partition / f"{number}.parquet").write_bytes(file.data)
+    options = "hive_types_autocast=false"
+    by_duckdb = duckdb.sql(f"select k, k_value from read_parquet('{tmp_path}/*/*.parquet', {options})").fetchall()
+    by_polars = pl.scan_parquet(f"{tmp_path}/", hive_schema={"k_value": pl.String}).select("k", "k_value").collect()
+    assert sorted(by_duckdb) == sorted(by_polars.rows()) == sorted((value, value) for value in values)
 
 
 def test_rows_are_sorted_within_a_row_group_and_the_footer_says_so() -> None:
