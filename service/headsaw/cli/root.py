@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headsaw.app import headsaw_version
-from headsaw.cli import config, convert, demo, operate, service
+from headsaw.cli import config, convert, demo, operate, schema, service
 from headsaw.cli.shared import explain
 from headsaw.convert import parser_name
 from headsaw.errors import HeadsawError
@@ -37,6 +37,7 @@ def root(
 service.register(app)
 demo.register(app)
 config.register(app)
+schema.register(app)
 convert.register(app)
 operate.register(app)
 
