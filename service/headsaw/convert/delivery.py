@@ -1,11 +1,9 @@
 """A parsed block's lines → accounts, quarantine and tables; and the verdict over files that can't stand."""
 
-import json
 from array import array
 from bisect import bisect_left
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headsaw.convert.accounts import Account
 from headsaw.convert.blocks import Block, Segment
@@ -17,6 +15,7 @@ from headsaw.convert.parquet import FileContext
 from headsaw.convert.parser import Parsed
 from headsaw.convert.partition import Partitioner
 from headsaw.convert.quarantine import Quarantined, QuarantineWriter
+from headsaw.convert.rescue import count_rescued
 from headsaw.convert.tables import Tables
 from headsaw.core.conversion import LineReason, OutputFile, Rejection
 from headsaw.core.table_schema import RESCUED, TableSchema
@@ -136,18 +135,12 @@ class Delivery:
             return
         batch = parsed.batch
         if not whole:
-            rows = pa.array([row for _, first, end in kept for row in range(first, end)], pa.int64())
-            batch, computed = batch.take(rows), None if computed is None else computed.take(rows)
-            self.rescued_values += _rescued(batch)
+            standing = pa.array([row for _, first, end in kept for row in range(first, end)], pa.int64())
+            batch, computed = batch.take(standing), None if computed is None else computed.take(standing)
+            self.rescued_values += count_rescued(batch.column(RESCUED))
         source_column = pa.array(sources, pa.int32())
         columns = [*batch.columns, source_column, pa.array(lines, pa.int64())]
         typed = pa.RecordBatch.from_arrays(columns, schema=pa.schema([*batch.schema, *HIDDEN]))
         shown = self._layout.select(typed, computed, schema)
-        for directory, mask in self._partitioner.split(typed, source_column):
-            self.tables.append(directory, schema, shown if mask is None else shown.filter(mask))
-
-
-def _rescued(batch: pa.RecordBatch) -> int:
-    """How many values the rows' rescued data has."""
-    texts = pc.drop_null(batch.column(RESCUED)).to_pylist()
-    return sum(len(json.loads(text)) for text in texts)
+        for directory, rows in self._partitioner.split(typed, source_column):
+            self.tables.append(directory, schema, shown if rows is None else shown.take(rows))

@@ -8,7 +8,9 @@ import pyarrow as pa
 from headsaw.convert.blocks import Block
 from headsaw.convert.expressions import Expressions
 from headsaw.convert.parser import Parsed, Reject
+from headsaw.convert.rescue import count_rescued
 from headsaw.core.conversion import LineReason
+from headsaw.core.table_schema import RESCUED
 
 
 def evaluated(expressions: Expressions, block: Block, parsed: Parsed) -> tuple[Parsed, pa.Table | None]:
@@ -21,9 +23,11 @@ def evaluated(expressions: Expressions, block: Block, parsed: Parsed) -> tuple[P
     lines = parsed.row_lines
     renumbered = {row: at for at, row in enumerate(result.kept)}
     rejects = _failed(block, [(lines[row], message) for row, message in result.failed])
+    batch = parsed.batch.take(pa.array(result.kept, pa.int64()))
     kept = replace(
         parsed,
-        batch=parsed.batch.take(pa.array(result.kept, pa.int64())),
+        batch=batch,
+        rescued_values=count_rescued(batch.column(RESCUED)),
         row_lines=[lines[row] for row in result.kept],
         rejects=sorted([*parsed.rejects, *rejects], key=lambda reject: reject.line),
         filtered=[lines[row] for row in result.filtered],

@@ -45,7 +45,7 @@ class Partitioner:
         self.default = "/".join(f"{level.directory}={DEFAULT}" for level in levels)
 
     def split(self, batch: pa.RecordBatch, sources: pa.Array) -> Iterator[tuple[str, pa.Array | None]]:
-        """The directories of the batch's rows, each with a mask of its rows; None for all of them.
+        """The directories of the batch's rows, each with its rows' indices in order; None for all of them.
 
         `sources` has each row's source index.
         """
@@ -56,11 +56,15 @@ class Partitioner:
         if len(names) == 1:
             yield self._admitted(names[0]), None
             return
-        groups: dict[str, list[int]] = {}
-        for code, name in enumerate(names):
-            groups.setdefault(self._admitted(name), []).append(code)
-        for name, members in groups.items():
-            yield name, pc.is_in(codes, pa.array(members, codes.type))
+        groups: dict[str, list[pa.Array]] = {}
+        order = pc.array_sort_indices(codes)
+        start = 0
+        for item in sorted(pc.value_counts(codes).to_pylist(), key=lambda item: int(item["values"])):
+            rows = order.slice(start, item["counts"])
+            start += item["counts"]
+            groups.setdefault(self._admitted(names[item["values"]]), []).append(rows)
+        for directory, parts in groups.items():
+            yield directory, parts[0] if len(parts) == 1 else _in_order(pa.concat_arrays(parts))
 
     def _admitted(self, directory: str) -> str:
         if directory not in self._directories:
@@ -115,6 +119,10 @@ class Partitioner:
         floors = pc.floor_temporal(times, unit=unit).dictionary_encode()
         texts = [None if floor is None else floor.strftime(_FORMS[unit]) for floor in floors.dictionary.to_pylist()]
         return pa.array(texts, pa.string()).take(floors.indices)
+
+
+def _in_order(indices: pa.Array) -> pa.Array:
+    return indices.take(pc.array_sort_indices(indices))
 
 
 def _instant(seconds: float) -> pa.Scalar:

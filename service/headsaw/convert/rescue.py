@@ -3,9 +3,13 @@
 A row's rescued data is a JSON object from JSON Pointer (RFC 6901) to the value as it was written, sorted by pointer.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from headsaw.convert.exact import Json, dumps
 
@@ -13,6 +17,11 @@ from headsaw.convert.exact import Json, dumps
 def pointer_step(key: str) -> str:
     """One step of a JSON Pointer."""
     return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def count_rescued(texts: pa.Array) -> int:
+    """How many values a `_rescued_data` column has."""
+    return sum(len(json.loads(text)) for text in pc.drop_null(texts).to_pylist())
 
 
 class Place(Protocol):

@@ -17,6 +17,11 @@ def test_where_keeps_matching_rows_and_counts_the_others_as_filtered() -> None:
     assert (counts.lines, counts.rows, counts.filtered, counts.quarantined, counts.blank) == (5, 1, 2, 1, 1)
 
 
+def test_rescued_values_are_counted_for_kept_rows_alone() -> None:
+    done = run('{"a":1,"b":{}}\n{"a":9,"b":{}}\n', where="a < 5")
+    assert done.report.rescued_values == 1
+
+
 def test_lines_keep_their_numbers_behind_filtered_ones() -> None:
     done = run('{"s":500}\n{"s":1}\n{"s":500}\n{"s":2}\n', where="s < 500")
     assert [(row["s"], row["_source_line"]) for row in done.outputs.rows()] == [(1, 2), (2, 4)]
