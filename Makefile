@@ -7,7 +7,7 @@ DEPLOY_TOOLS := $(VENV)/deploy/.installed
 EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit lock bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo format lint types contracts unit conformance conformance-peers fuzz lock bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,23 @@ unit: $(STAMP)
 
 test: $(STAMP) $(DEPLOY_TOOLS)  ## Every test: unit, property, contract, shell, deploy
 	$(BIN)/pytest -q
+
+conformance: $(STAMP)  ## Every line of the adversarial and published corpora is accounted for, and every value comes back
+	$(BIN)/pytest -q tests/conformance
+
+PEERS := $(VENV)/peers
+conformance-peers: $(STAMP)  ## The same table for other NDJSON readers, at their newest, into docs/conformance.md
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv --without-pip $(PEERS)
+	@$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --upgrade pyarrow polars duckdb chdb datafusion zstandard
+	$(BIN)/python -m tests.conformance.peers --python $(PEERS)/bin/python --write docs/conformance.md
+
+FUZZ := $(VENV)/fuzz
+SECONDS ?= 60
+fuzz: $(STAMP)  ## Fuzz the whole conversion for SECONDS (60)
+	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv --without-pip $(FUZZ)
+	@$(PYTHON) -m pip --python $(FUZZ)/bin/python install --quiet --require-hashes -r requirements/dev.txt
+	@$(PYTHON) -m pip --python $(FUZZ)/bin/python install --quiet atheris
+	PYTHONPATH=service $(FUZZ)/bin/python -m tests.conformance.fuzz -max_total_time=$(SECONDS)
 
 deploy-tools: $(DEPLOY_TOOLS)  ## What tests/deploy runs: kubectl, validators and linters, in an environment of their own
 
