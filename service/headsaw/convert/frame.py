@@ -98,7 +98,7 @@ class Framer:
             yield BlankLine(self._line)
             return
         if open_.kept is not None:
-            yield from self._whole(b"".join(open_.kept))
+            yield from self._whole(open_.take())
             return
         ended = open_.last == ord("\n")
         yield self._overlong(open_.length - ended, blank=open_.blank)
@@ -144,6 +144,11 @@ class _OpenLine:
         self.blank = True
         self.length = 0
         self.last = 0
+
+    def take(self) -> bytes:
+        """The line, which is kept no longer: it may be large."""
+        kept, self.kept = self.kept or [], None
+        return b"".join(kept)
 
     def add(self, data: bytes) -> None:
         """More of the line, perhaps with its newline."""

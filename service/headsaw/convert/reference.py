@@ -82,8 +82,9 @@ class ReferenceParser:
             lines: Sequence[str | None] = [_text(line) for line in _split(block, b"\n")]
             careful = True
         else:
-            lines = _split(text, "\n")
             careful = needs_care(text)
+            lines = _split(text, "\n")
+            del text  # a line may be large
         decoded.lines = len(lines)
         odd = self._scan_lines(lines, decoded, careful=careful)
         if odd:
