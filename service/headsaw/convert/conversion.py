@@ -5,6 +5,8 @@ turns out to be unreadable dooms the attempt: its outputs are aborted, the remai
 more such files, and the conversion starts again without them.
 """
 
+import pyarrow as pa
+
 from headsaw.convert.accounts import Account
 from headsaw.convert.blocks import BLOCK_BYTES, SMALL_FILE_BYTES, Block
 from headsaw.convert.decode import Decode
@@ -33,6 +35,8 @@ def run(job: Job) -> ConversionReport:
         except BaseException:
             attempt.delivery.abort()
             raise
+        finally:
+            pa.default_memory_pool().release_unused()  # a worker is long-lived, and batches differ in size
         if report is not None:
             return report
 
