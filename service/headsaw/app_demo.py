@@ -21,7 +21,7 @@ from headsaw.demo.fleet import Fleet
 from headsaw.demo.plan import DLQ, LANDING, QUEUE, Plan, configuration
 from headsaw.demo.show import Shown, Site, show
 from headsaw.errors import UsageError
-from headsaw.operate.audit import AuditReport, audit
+from headsaw.operate.audit import AuditOptions, AuditReport, audit
 from headsaw.ports import Queue
 
 MARKER = ".headsaw-demo"
@@ -74,7 +74,7 @@ async def _stage(plan: Plan, console: Console) -> AsyncIterator[Stage]:
             async with connect(config) as aws:
 
                 async def audited(dataset: str) -> AuditReport:
-                    return await audit(config, aws, dataset)
+                    return await audit(config, aws, dataset, AuditOptions(grace_seconds=0.0))  # it is drained
 
                 site = Site(aws.queues[0], aws.ledger, aws.store, audited)
                 yield Stage(site, aws.dlq, Fleet.of(plan.workers, path, dict(os.environ), plan.output), path)

@@ -1,5 +1,6 @@
 """`headsaw backfill`, `redrive` and `retry`: work put back in."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -72,19 +73,7 @@ def backfill_command(
         err.print(f"Stopped; {count(done.enqueued)} files are enqueued. Run it again: known files stay duplicates.")
         raise
     if as_json:
-        print_json(
-            {
-                "dry_run": dry_run,
-                "listed": done.listed,
-                "enqueued": done.enqueued,
-                "bytes": done.bytes,
-                "datasets": dict(done.datasets),
-                "filtered": done.filtered,
-                "excluded": done.excluded,
-                "foreign": done.foreign,
-                "too_old": done.too_old,
-            }
-        )
+        print_json({"dry_run": dry_run, **asdict(done)})
     else:
         _show_backfill(settings, done, dry_run=dry_run)
     raise typer.Exit(FOUND if done.too_old else 0)
@@ -130,19 +119,10 @@ def redrive_command(
 
     done = run_async(work())
     if as_json:
-        print_json(
-            {
-                "dry_run": dry_run,
-                "redriven": done.redriven,
-                "reasons": dict(done.reasons),
-                "left": done.left,
-                "unusable": done.unusable,
-                "refused": done.refused,
-            }
-        )
+        print_json({"dry_run": dry_run, **asdict(done)})
     else:
         out.print(f"{'Would redrive' if dry_run else 'Redrove'} {count(done.redriven)} messages.")
-        for name, number in done.reasons.most_common():
+        for name, number in sorted(done.reasons.items(), key=lambda item: -item[1]):
             out.print(f"  {count(number)} x {plain(name)}", soft_wrap=True)
         if done.left:
             out.print(f"{count(done.left)} have another reason, and stay.")

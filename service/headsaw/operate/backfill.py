@@ -1,6 +1,5 @@
 """Existing objects, enqueued as if they had just landed. It may be stopped and repeated: the ledger knows files."""
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -41,7 +40,7 @@ class Backfilled:
     excluded: int = 0
     foreign: int = 0
     too_old: int = 0
-    datasets: Counter[str] = field(default_factory=Counter)
+    datasets: dict[str, int] = field(default_factory=dict)
 
 
 async def backfill(
@@ -99,7 +98,7 @@ async def _selected(
         elif head.modified_at < forgotten_at and not selection.reprocess:
             done.too_old += 1
         else:
-            done.datasets[dataset.name] += 1
+            done.datasets[dataset.name] = done.datasets.get(dataset.name, 0) + 1
             done.bytes += head.size
             yield SourceFile(place.bucket, head.key, head.etag, head.size)
     progress("enqueuing", done.enqueued, done.enqueued)

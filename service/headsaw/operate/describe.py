@@ -161,13 +161,13 @@ def _source_story(source: Source, index: int, record: CommitRecord | None) -> So
 
 
 async def _outputs(ports: Ports, record: CommitRecord) -> tuple[Output, ...]:
-    visible: dict[str, bool] = {}
+    visible: dict[PendingUpload, bool] = {}
 
     async def look(upload: PendingUpload) -> None:
         head = await ports.store.head(upload.bucket, upload.key)
-        visible[upload.token] = (
+        visible[upload] = (
             head is not None and head.size == upload.size and head.metadata.get(TOKEN_METADATA) == upload.token
         )
 
     await each(iterated(record.uploads), LOOKUPS_AT_ONCE, look)
-    return tuple(Output(upload, visible[upload.token]) for upload in record.uploads)
+    return tuple(Output(upload, visible[upload]) for upload in record.uploads)

@@ -8,7 +8,6 @@ ledger knows. SQS's own StartMessageMoveTask moves neither by reason nor to anot
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -41,7 +40,7 @@ class Redriven:
     left: int = 0
     unusable: int = 0
     refused: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 async def redrive(
@@ -122,7 +121,9 @@ class _Redrive:
         done.refused += len(refused)
         sent = [message for message in messages if outgoing[message.id] is not None and message.id not in refused]
         done.redriven += len(sent)
-        done.reasons.update(message.attributes.get(REASON, UNKNOWN) for message in sent)
+        for message in sent:
+            reason = message.attributes.get(REASON, UNKNOWN)
+            done.reasons[reason] = done.reasons.get(reason, 0) + 1
         gone = [] if self._dry_run else [message.receipt for message in sent]
         self._kept += [message.receipt for message in messages if message.receipt not in gone]
         if gone:

@@ -1,4 +1,4 @@
-"""What an operator does with a dataset's table schema: see it, see how it grew, add columns before the data has them."""
+"""What an operator does with a dataset's table schema: see it, see how it grew, add columns before data has them."""
 
 from collections.abc import Sequence
 
