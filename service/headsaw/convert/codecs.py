@@ -2,18 +2,22 @@
 
 import bz2
 import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import zstandard
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from headsaw.convert.zstd import MAGIC as ZSTD_MAGIC
 from headsaw.convert.zstd import ZstdFrame, is_frame
 
 PIECE_BYTES = 1024**2
 """At most this much is decompressed at once."""
+
+HEADER_BYTES_MAX = 256 * 1024
+"""A gzip header (it may hold a name and a comment) is waited for up to this size."""
 
 XZ_MEMORY_BYTES = 128 * 1024**2
 
@@ -57,23 +61,29 @@ class Decoder(Protocol):
 
 
 class Inflate:
-    """One gzip member; CRC and length are checked by the library."""
+    """One gzip member; CRC and length are checked by the library, which gets the member's header in one piece."""
 
     def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=31)
+        self._inflate = isal_zlib.decompressobj(wbits=31)
+        self._header: bytes | None = b""
 
     @property
     def eof(self) -> bool:
         """The trailer was read, and right."""
-        return self._inflate.eof
+        return bool(self._inflate.eof)
 
     @property
     def unused_data(self) -> bytes:
         """What follows the trailer."""
-        return self._inflate.unused_data
+        return bytes(self._inflate.unused_data)
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """What the data decompresses to."""
+        if self._header is not None:
+            self._header += data
+            if not _whole_header(self._header) and len(self._header) < HEADER_BYTES_MAX:
+                return
+            data, self._header = self._header, None
         while not self._inflate.eof:
             piece = self._inflate.decompress(data, PIECE_BYTES)
             data = self._inflate.unconsumed_tail
@@ -81,6 +91,21 @@ class Inflate:
                 yield piece
             if not data and len(piece) < PIECE_BYTES:
                 break
+
+
+def _whole_header(data: bytes) -> bool:
+    """A gzip header (RFC 1952, 2.3) is all there."""
+    if len(data) < 10:
+        return False
+    flags, end = data[3], 10
+    if flags & 4:
+        end += 2 + int.from_bytes(data[10:12], "little")
+    for flag in (8, 16):  # name and comment, each ended by a zero byte
+        if flags & flag:
+            end = data.find(b"\0", end) + 1
+            if end == 0:
+                return False
+    return len(data) >= end + (flags & 2)
 
 
 class Whole:
@@ -130,7 +155,7 @@ class Codec:
 
 
 CODECS = (
-    Codec("gzip", b"\x1f\x8b", Inflate, (zlib.error,), b"\0"),
+    Codec("gzip", b"\x1f\x8b", Inflate, (cast("type[Exception]", IsalError),), b"\0"),
     Codec("zstd", ZSTD_MAGIC, ZstdFrame, (zstandard.ZstdError,)),
     Codec("bzip2", b"BZh", lambda: Whole(bz2.BZ2Decompressor()), (OSError,), b"\0"),
     Codec(
