@@ -1,7 +1,7 @@
 """The table schema during one conversion: what is accepted, what was seen beyond it, and agreeing on more."""
 
 from headsaw.core.conversion import SchemaBook
-from headsaw.core.inference import Rules, Seen, grow
+from headsaw.core.inference import NODES_MAX, Rules, Seen, grow
 from headsaw.core.table_schema import TableSchema
 
 PROPOSALS_MAX = 100
@@ -22,8 +22,9 @@ class Growth:
         return grow(self.accepted, unknown, self._rules) is not self.accepted
 
     def collect(self, unknown: Seen) -> None:
-        """What was seen counts at the next agreement."""
-        self._seen.merge(unknown)
+        """What was seen counts at the next agreement, unless too much was seen already; it is rescued in any case."""
+        if self._seen.nodes < NODES_MAX:
+            self._seen.merge(unknown)
 
     def agree(self) -> TableSchema:
         """The accepted schema has columns for all that was collected, as far as the rules allow; it may have more.

@@ -23,7 +23,7 @@ class LooksTimed:
     """Counts the strings that are timestamps, where a dataset infers them; none otherwise."""
 
     def __init__(self, pattern: str | None) -> None:
-        self._match = re.compile(pattern).match if pattern else None
+        self._match = re.compile(pattern).fullmatch if pattern else None
 
     def count(self, texts: Iterable[Json]) -> int:
         """How many of the texts are timestamps."""

@@ -17,8 +17,6 @@ class Spilled:
     schema: TableSchema
     offset: int
     length: int
-    rows_bytes: int
-    """Its size in memory."""
 
 
 class Spill:
@@ -41,7 +39,7 @@ class Spill:
         data = buffer.getvalue()
         self._file.seek(self.bytes)
         self._file.write(data)
-        spilled = Spilled(schema, self.bytes, data.size, rows.nbytes)
+        spilled = Spilled(schema, self.bytes, data.size)
         self.bytes += data.size
         return spilled
 

@@ -169,6 +169,11 @@ def test_settings_say_how_numbers_and_timestamps_are_inferred() -> None:
     assert run(body, schema={"numbers": "float64"}).types["n"] == "float64"
 
 
+def test_text_that_only_resembles_a_timestamp_makes_no_timestamp_column() -> None:
+    done = run('{"t":"2026-11-23T06:58:00Z\\n"}\n', schema={"timestamps": "infer"})
+    assert done.types == {"t": "string"}
+
+
 def test_hints_fix_types_at_any_depth() -> None:
     hints = {"price": "decimal(12,2)", "payload": "json", "items[].at": "timestamp(ms)", "/a.b": "map<string,int64>"}
     body = '{"price":1,"payload":{"x":1},"items":[{"at":5}],"a.b":{"k":1}}\n'
