@@ -22,6 +22,9 @@ OPEN_FILES_MAX = 8
 DECENT = 8
 """When memory is short, a buffer of at least one in this many of a full row group is written rather than spilled."""
 
+COLUMN_BYTES = 1024
+"""What a column of a batch takes beyond its values: with many partitions, batches are small and this is most of it."""
+
 
 @dataclass(slots=True)
 class _Partition:
@@ -31,7 +34,7 @@ class _Partition:
     spilled: list[Spilled] = field(default_factory=list)
     pending: list[tuple[TableSchema, pa.RecordBatch]] = field(default_factory=list)
     size: int = 0
-    """Bytes of the pending rows."""
+    """Bytes that the pending rows take."""
     file: ParquetFile | None = None
 
 
@@ -65,7 +68,7 @@ class Tables:
     def append(self, directory: str, schema: TableSchema, rows: pa.RecordBatch) -> None:
         """The rows, typed with an accepted schema, are buffered, spilled or written."""
         partition = self._partitions.setdefault(directory, _Partition(directory))
-        size = rows.nbytes
+        size = rows.nbytes + COLUMN_BYTES * rows.num_columns
         partition.pending.append((schema, rows))
         partition.size += size
         self._buffered += size
