@@ -157,7 +157,7 @@ async def run_service(config: ServiceSettings) -> int:
             async with serve(config.http, health, telemetry.exposition):
                 status = await _supervise(worker, health, telemetry, signals, _checks(config, aws))
             if status == 0:
-                converter.close()
+                await converter.close()
             return status
 
 

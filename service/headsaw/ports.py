@@ -129,7 +129,11 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """All of the sources are this batch's, the batch exists as `batch` says."""
+    """All of the sources are this batch's, which exists as `batch` says.
+
+    Where an earlier call had succeeded unheard, somebody may have taken the batch over since: its lease then tells so,
+    and the caller must not work on it.
+    """
 
     batch: Batch
 
@@ -174,8 +178,8 @@ class Ledger(Protocol):
         """Claim the batch's first chunk (≤ 98 sources) together with the batch itself: all of it, or nothing."""
         ...
 
-    async def extend(self, batch: Batch, sources: Sequence[Source]) -> Claimed | Overlap | Refused:
-        """Claim one more chunk for an OPEN batch whose lease the caller holds."""
+    async def extend(self, batch: Batch, sources: Sequence[Source], lease_until: float) -> Claimed | Overlap | Refused:
+        """Claim one more chunk for an OPEN batch whose lease the caller holds, and renew the lease with it."""
         ...
 
     async def batch(self, batch_id: BatchId) -> Batch | None:

@@ -160,18 +160,18 @@ async def test_an_open_batch_grows_chunk_by_chunk(ledger: TableLedger) -> None:
     first, second = files("a", "b"), files("c")
     opened = batch("b1", first, BatchState.OPEN)
     assert await ledger.claim(opened, first) == Claimed(opened)
-    result = await ledger.extend(opened, second)
+    result = await ledger.extend(opened, second, NOW + 70)
     assert isinstance(result, Claimed)
     assert (result.batch.files, result.batch.chunks, result.batch.bytes) == (3, 2, 30)
     assert await ledger.sources(result.batch) == (*first, *second)
-    assert await ledger.extend(opened, second) == result, "its own earlier success"
+    assert await ledger.extend(opened, second, NOW + 70) == result, "its own earlier success"
 
 
 async def test_an_extension_with_a_duplicate_changes_nothing(ledger: TableLedger) -> None:
     await claimed(ledger, "b0", files("dup"))
     opened = batch("b1", files("a"), BatchState.OPEN)
     await ledger.claim(opened, files("a"))
-    assert await ledger.extend(opened, files("c", "dup")) == Overlap({1: BatchId("b0")})
+    assert await ledger.extend(opened, files("c", "dup"), NOW + 70) == Overlap({1: BatchId("b0")})
     assert await ledger.batch(BatchId("b1")) == opened
 
 
@@ -180,7 +180,7 @@ async def test_a_batch_that_was_taken_over_is_not_extended(ledger: TableLedger) 
     await ledger.claim(opened, files("a"))
     taken = await applied(ledger, opened, Take(WorkerId("w2"), NOW + 120))
     assert taken.state is BatchState.READY
-    assert await ledger.extend(opened, files("c")) == Refused(taken)
+    assert await ledger.extend(opened, files("c"), NOW + 70) == Refused(taken)
     assert await ledger.file(files("c")[0].identity) is None
 
 

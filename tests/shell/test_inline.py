@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
@@ -54,7 +54,7 @@ def ledger() -> TableLedger:
 
 
 @pytest.fixture
-def converter(store: MemoryObjectStore, ledger: TableLedger) -> Iterator[InlineConverter]:
+async def converter(store: MemoryObjectStore, ledger: TableLedger) -> AsyncIterator[InlineConverter]:
     random = Random(1)
     made = InlineConverter(
         store,
@@ -66,7 +66,7 @@ def converter(store: MemoryObjectStore, ledger: TableLedger) -> Iterator[InlineC
         memory_bytes=64 << 20,
     )
     yield made
-    made.close()
+    await made.close()
 
 
 async def land(store: MemoryObjectStore, key: str, body: bytes) -> SourceFile:
@@ -217,7 +217,7 @@ async def test_a_cancelled_conversion_leaves_no_upload_and_no_thread_behind(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert store.pending_uploads("lake") == ()
-    converter.close()  # would wait for ever for a thread that still runs
+    await converter.close()  # would wait for ever for a thread that still runs
 
 
 async def test_an_outage_while_reading_passes_through_and_leaves_nothing(
@@ -231,7 +231,7 @@ async def test_an_outage_while_reading_passes_through_and_leaves_nothing(
     with pytest.raises(Unreachable):
         await converter.convert(batch(sources), SETTINGS, sources)
     assert store.pending_uploads("lake") == ()
-    converter.close()
+    await converter.close()
 
 
 async def test_fetching_ahead_keeps_within_its_budget(store: MemoryObjectStore, ledger: TableLedger) -> None:
@@ -249,7 +249,7 @@ async def test_fetching_ahead_keeps_within_its_budget(store: MemoryObjectStore, 
     halting.go.set()
     converted = await task
     assert converted.report.counts.rows == len(sources)
-    converter.close()
+    await converter.close()
 
 
 async def test_two_conversions_that_grow_the_table_schema_agree_on_one_history(

@@ -111,8 +111,11 @@ async def until(condition: Any, seconds: float = START_SECONDS) -> None:
 
 async def ready(content: dict[str, Any]) -> bool:
     url = f"http://127.0.0.1:{content['http']['port']}/readyz"
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        return answer.status == 200
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientConnectionError:  # not listening yet
+        return False
 
 
 async def rows(aws: Connected, bucket: str) -> int:

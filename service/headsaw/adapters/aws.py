@@ -25,7 +25,7 @@ from botocore.parsers import ResponseParserError
 
 from headsaw.adapters.aws_hooks import correct_clock, parse_time, prepare_body
 from headsaw.adapters.clock import LedgerClock
-from headsaw.errors import AccessDenied, HeadsawError, Throttled, Unreachable, UsageError
+from headsaw.errors import AccessDenied, HeadsawError, Outage, Throttled, Unreachable, UsageError
 
 CALL_TRIES: Final = 3
 """Tries of one call within botocore, the first included: three seconds of backoff in all at most."""
@@ -194,6 +194,13 @@ _NO_ANSWER = (
 )
 
 
+_OUR_FAULT = (
+    "Validation", "Invalid", "Malformed", "Missing", "Serialization", "Unsupported", "Idempotent", "Conditional",
+    "BatchRequestTooLong", "AWS.SimpleQueueService.", "EntityTooSmall",
+)  # fmt: skip
+"""Codes of requests that are wrong in themselves: a bug, so raised unchanged. Any other unknown code is an outage."""
+
+
 def translate(error: Exception, doing: str) -> HeadsawError | None:
     """What the error means to headsaw, most specific first; None for a bug of the caller, to be raised unchanged."""
     match error:
@@ -215,6 +222,8 @@ def _translate_answer(error: boto.ClientError, doing: str) -> HeadsawError | Non
     code = error_code(error)
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     what = f"{doing}: {code}: {_redacted(str(error.response.get('Error', {}).get('Message', '')))}"
+    if str(error.operation_name).startswith(("AssumeRole", "GetSession", "GetRoleCredentials")):
+        return AccessDenied(f"{what}; the process's role can't be assumed just now")
     if code in _MISSING:
         return UsageError(f"{doing}: {_MISSING[code]}; create it, or correct its name, account and region")
     if code in _WRONG_REGION:
@@ -227,7 +236,9 @@ def _translate_answer(error: boto.ClientError, doing: str) -> HeadsawError | Non
         return Unreachable(what)
     if status == 403 or code.startswith("KMS."):
         return AccessDenied(what)
-    return Throttled(what) if status in (409, 429) else None
+    if status in (409, 429):
+        return Throttled(what)
+    return None if code.startswith(_OUR_FAULT) else Outage(what)
 
 
 def error_code(error: boto.ClientError) -> str:

@@ -10,10 +10,13 @@ from typing import Any
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.clock import LedgerClock
 from headsaw.adapters.dynamodb import DynamoTable, Spent
+from headsaw.adapters.inline_sources import PREFETCH_FILES
 from headsaw.adapters.ledger import TableLedger
 from headsaw.adapters.s3 import S3ObjectStore
 from headsaw.adapters.sqs import SqsQueue
 from headsaw.config import ServiceSettings
+
+STREAMS_AND_PARTS = 8
 
 CountCall = Callable[[str, str], None]
 """Told the service and operation of every request that is sent, retries included."""
@@ -43,7 +46,8 @@ async def connect(
     ECS and Lambda set AWS_REGION, which botocore doesn't read; AWS_DEFAULT_REGION and profiles it reads itself.
     """
     clock = LedgerClock()
-    async with Aws(region=config.region or os.environ.get("AWS_REGION"), clock=clock) as aws:
+    region = config.region or os.environ.get("AWS_REGION")
+    async with Aws(region=region, clock=clock, connections=connections(config)) as aws:
         sqs, s3, dynamodb = [await _counted(aws, service, count) for service in ("sqs", "s3", "dynamodb")]
         yield Connected(
             queues=tuple(SqsQueue(sqs, url) for url in config.queue_urls),
@@ -57,6 +61,16 @@ async def connect(
             store=S3ObjectStore(s3, bucket_owners(config)),
             clock=clock,
         )
+
+
+def connections(config: ServiceSettings) -> int:
+    """So many at once for each service that nothing waits for a connection that it is itself holding up.
+
+    A conversion reads one stream, uploads two parts for each of a few outputs, and fetches small files ahead; every
+    poller holds one connection for as long as it polls.
+    """
+    conversion = PREFETCH_FILES + STREAMS_AND_PARTS
+    return max(64, config.conversions * conversion + 16, config.pollers * len(config.queue_urls) + 32)
 
 
 async def _counted(aws: Aws, service: str, count: CountCall) -> Any:

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from headsaw.adapters.inline_outputs import UploadOutputs, abort_uploads
 from headsaw.adapters.inline_sources import Bridge, Denials, Prefetch, StoredSource
@@ -16,6 +17,7 @@ from headsaw.core.model import Batch, Source
 from headsaw.core.settings import DatasetSettings, S3Prefix
 from headsaw.core.table_schema import TableSchema
 from headsaw.ports import Clock, ConvertedBatch, Ledger, ObjectStore
+from headsaw.uninterrupted import uninterrupted
 
 
 class LedgerSchemaBook:
@@ -58,9 +60,9 @@ class InlineConverter:
         self._memory_bytes = memory_bytes // threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="convert")
 
-    def close(self) -> None:
-        """No thread is left; call it when no conversion runs."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """No thread is left. The loop goes on meanwhile: a thread that still runs needs it to come to its end."""
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
     async def convert(self, batch: Batch, settings: DatasetSettings, sources: Sequence[Source]) -> ConvertedBatch:
         """Everything is uploaded and pending, or aborted."""
@@ -88,14 +90,7 @@ class InlineConverter:
         try:
             report, cpu_seconds = await asyncio.shield(work)
         except BaseException:
-            # The thread must have stopped before its uploads are aborted, or it would go on adding to them.
-            bridge.close()
-            fetching.cancel()
-            await prefetch.stop()
-            await asyncio.wait({work})
-            if not work.cancelled():
-                work.exception()
-            await abort_uploads(self._store, [(o.bucket, o.key, o.upload_id) for o in outputs.created])
+            await uninterrupted(self._undo(bridge, prefetch, work, outputs))
             raise
         finally:
             fetching.cancel()
@@ -109,6 +104,17 @@ class InlineConverter:
             cpu_seconds=cpu_seconds,
             seconds=time.monotonic() - started,
         )
+
+    async def _undo(
+        self, bridge: Bridge, prefetch: Prefetch, work: "asyncio.Future[Any]", outputs: UploadOutputs
+    ) -> None:
+        """The thread has stopped and then its uploads are aborted: while it ran it would go on adding to them."""
+        bridge.close()
+        await prefetch.stop()
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()
+        await abort_uploads(self._store, [(o.bucket, o.key, o.upload_id) for o in outputs.created])
 
     async def discard(self, converted: ConvertedBatch) -> None:
         """Its pending uploads are aborted."""

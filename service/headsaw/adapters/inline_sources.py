@@ -23,7 +23,7 @@ PREFETCH_FILES = 32
 PREFETCH_BYTES = 16 * 1024**2
 CHUNKS_AHEAD = 2
 DENIED_ATTEMPTS_MIN = 3
-DENIED_PROBES_MAX = 5
+DENIED_PROBES_MAX = 16
 
 
 class Bridge:
@@ -62,6 +62,7 @@ class Prefetch:
         self._ready: dict[int, Future[bytes]] = {index: Future() for index, _ in small}
         # Only the thread keeps a source's bytes: once fetched, nothing here refers to them.
         self._wanted = deque((self._ready[index], source) for index, source in small)
+        self._unsettled = set(self._ready.values())
         self._files = asyncio.Semaphore(PREFETCH_FILES)
         self._budget = PREFETCH_BYTES
         self._room = asyncio.Event()
@@ -85,9 +86,9 @@ class Prefetch:
         try:
             data = await read_source(self._store, source)
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread, where it belongs
-            _settle(future, error)
+            self._settle(future, error)
         else:
-            _settle(future, data)
+            self._settle(future, data)
         finally:
             self._files.release()
 
@@ -106,18 +107,18 @@ class Prefetch:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for future in tuple(self._ready.values()):
-            _settle(future, LeaseLost("the conversion was stopped"))
+        for future in tuple(self._unsettled):
+            self._settle(future, LeaseLost("the conversion was stopped"))
 
-
-def _settle(future: "Future[bytes]", outcome: bytes | BaseException) -> None:
-    """The future is done, with this outcome unless it had one."""
-    if future.done():
-        return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+    def _settle(self, future: "Future[bytes]", outcome: bytes | BaseException) -> None:
+        """The future is done, with this outcome unless it had one; also one that the thread took and waits for."""
+        self._unsettled.discard(future)
+        if future.done():
+            return
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
 def is_small(source: Source) -> bool:
@@ -152,8 +153,10 @@ class Denials:
         """Whether the source is forbidden for good."""
         if self._attempt < DENIED_ATTEMPTS_MIN:
             return False
-        others = [source for source in self._sources if source != denied][:DENIED_PROBES_MAX]
-        for source in others:
+        # Spread over the batch, and other ones at each attempt: forbidden files of one producer arrive together.
+        others = [source for source in self._sources if source != denied]
+        step = max(1, len(others) // DENIED_PROBES_MAX)
+        for source in others[self._attempt % step :: step]:
             try:
                 async with open_source(self._store, source) as stream:
                     async for _ in stream:

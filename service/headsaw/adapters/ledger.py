@@ -49,6 +49,8 @@ T = TypeVar("T")
 END_OF_TIME = 1e11
 COUNT_PAGE = 1000
 
+LEASE_TIMES = frozenset({"lease_until", "due_at", "due_shard"})
+
 CHUNK_RETENTIONS = 2.0
 """Chunks live twice the retention: no batch may stay unfinished for longer than its file items protect it."""
 
@@ -81,8 +83,8 @@ class TableLedger:
             raise ProtocolViolation(f"batch id {batch.id} exists with other sources")
         return _overlap(foreign, batch)
 
-    async def extend(self, batch: Batch, sources: Sequence[Source]) -> Claimed | Overlap | Refused:
-        """The OPEN batch holds these sources too; or nothing changed."""
+    async def extend(self, batch: Batch, sources: Sequence[Source], lease_until: float) -> Claimed | Overlap | Refused:
+        """The OPEN batch holds these sources too, and its lease lasts until then; or nothing changed."""
         if batch.state is not BatchState.OPEN:
             raise ValueError("only an OPEN batch can be extended")
         grown = replace(
@@ -90,6 +92,8 @@ class TableLedger:
             chunks=batch.chunks + 1,
             span=replace(batch.span, stop=batch.span.stop + len(sources)),
             bytes=batch.bytes + sum(source.stored_bytes for source in sources),
+            lease=replace(batch.lease, until=lease_until),
+            due_at=lease_until,
         )
         writes = [
             *self._file_and_chunk_writes(batch, batch.chunks, sources),
@@ -143,9 +147,9 @@ class TableLedger:
                 if isinstance(result, Written):
                     return Accepted(after)
                 current = items.read_batch(result.old) if result.old is not None else None
-            if current is not None and self._same(current, after):
+            if current is not None and self._took_effect(before, after, current):
                 return Accepted(current)
-            if current is None or not self._same(current, before):
+            if current is None or items.fence(current) != items.fence(before):
                 return Refused(current)
             await self._pause(attempt)
         raise Throttled(f"the ledger took no transition of batch {before.id} after {CALL_TRIES_MAX} tries")
@@ -173,7 +177,8 @@ class TableLedger:
         if isinstance(result, Written):
             return Accepted(after)
         current = await self.batch(before.id)
-        return Accepted(after) if current is not None and self._same(current, after) else Refused(current)
+        ours = current is not None and self._took_effect(before, after, current)
+        return Accepted(after) if ours else Refused(current)
 
     async def _after_unanswered(self, before: Batch, error: Outage) -> Batch | None:
         """What the ledger holds after a write whose answer was lost; if that can't be read either, an Outage."""
@@ -182,9 +187,17 @@ class TableLedger:
         except Outage:
             raise error from None
 
-    def _same(self, left: Batch, right: Batch) -> bool:
-        """Equal as stored."""
-        return items.batch_attributes(left, self._retention) == items.batch_attributes(right, self._retention)
+    def _took_effect(self, before: Batch, after: Batch, current: Batch) -> bool:
+        """Whether `current` is what writing `after` leads to.
+
+        While somebody holds the batch, its lease may have been renewed by a write whose answer was lost too: then only
+        the fence and what isn't the lease count, and for a renewal itself, how far the lease reaches.
+        """
+        if after.lease.owner is not None and items.fence(before) == items.fence(after):
+            return items.fence(current) == items.fence(after) and current.lease.until >= after.lease.until
+        ignored = LEASE_TIMES if after.lease.owner is not None else frozenset[str]()
+        left, right = (items.batch_attributes(batch, self._retention) for batch in (current, after))
+        return all(left.get(name) == right.get(name) for name in (left.keys() | right.keys()) - ignored)
 
     async def due(self, shard: int, now: float, cursor: object | None, limit: int) -> DuePage:
         """Straight from the index: the caller reads each batch consistently before it acts."""

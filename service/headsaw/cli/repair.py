@@ -66,7 +66,7 @@ async def _repair(settings: ServiceSettings, batch_id: str) -> Repaired:
         try:
             return await repair(settings, aws, batch_id, converter, UploadPublisher(aws.store), name)
         finally:
-            converter.close()
+            await converter.close()
 
 
 def _show(done: Repaired) -> None:

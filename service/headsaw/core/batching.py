@@ -7,11 +7,27 @@ notification of a buffered source adds its message to the same entry, so both me
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from headsaw.core.model import FileIdentity, Source
+from headsaw.core.model import FileIdentity
 from headsaw.core.settings import BatchLimits
 
+
+class Bufferable(Protocol):
+    """What can wait for a claim: a source file, or the body of a record message."""
+
+    @property
+    def identity(self) -> FileIdentity:
+        """Two that are equal in this are the same source."""
+        ...
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it adds to a batch's size."""
+        ...
+
+
+Item = TypeVar("Item", bound=Bufferable)
 Receipt = TypeVar("Receipt", bound=Hashable)
 """Whatever the shell needs to settle a message later."""
 
@@ -22,44 +38,49 @@ class FlushCause(StrEnum):
     FILES = "max_files"
     BYTES = "max_bytes"
     AGE = "max_age"
+    SPACE = "no_space"
 
 
 @dataclass(slots=True)
-class Entry(Generic[Receipt]):
+class Entry(Generic[Item, Receipt]):
     """One buffered source and the messages that spoke of it."""
 
-    source: Source
+    source: Item
     since: float
     receipts: list[Receipt] = field(default_factory=list)
 
 
-class Buffer(Generic[Receipt]):
-    """Sources of one dataset (under one settings hash) that wait to be claimed. Times are the caller's, in seconds."""
+class Buffer(Generic[Item, Receipt]):
+    """Sources of one dataset (under one settings hash) that wait to be claimed. Times are the caller's, in seconds.
 
-    def __init__(self, limits: BatchLimits) -> None:
+    `bytes_max` lowers the dataset's own limit.
+    """
+
+    def __init__(self, limits: BatchLimits, bytes_max: int | None = None) -> None:
         self._limits = limits
-        self._entries: dict[FileIdentity, Entry[Receipt]] = {}
-        self._bytes = 0
+        self._bytes_max = min(int(limits.max_bytes), bytes_max or int(limits.max_bytes))
+        self._entries: dict[FileIdentity, Entry[Item, Receipt]] = {}
+        self.bytes = 0
 
     def __len__(self) -> int:
         """Distinct sources."""
         return len(self._entries)
 
-    def add(self, source: Source, receipt: Receipt, now: float) -> bool:
+    def add(self, source: Item, receipt: Receipt, now: float) -> bool:
         """The source is buffered once, with this receipt among those to settle; False if it was there already."""
         entry = self._entries.get(source.identity)
         if entry is not None:
             entry.receipts.append(receipt)
             return False
         self._entries[source.identity] = Entry(source, now, [receipt])
-        self._bytes += source.stored_bytes
+        self.bytes += source.stored_bytes
         return True
 
     def due(self, now: float) -> FlushCause | None:
         """Why the buffer must be flushed now, if it must."""
         if len(self._entries) >= self._limits.max_files:
             return FlushCause.FILES
-        if self._bytes >= self._limits.max_bytes:
+        if self.bytes >= self._bytes_max:
             return FlushCause.BYTES
         due_at = self.due_at()
         return FlushCause.AGE if due_at is not None and now >= due_at else None
@@ -69,23 +90,23 @@ class Buffer(Generic[Receipt]):
         oldest = next(iter(self._entries.values()), None)
         return None if oldest is None else oldest.since + self._limits.max_age
 
-    def take(self) -> list[Entry[Receipt]]:
+    def take(self) -> list[Entry[Item, Receipt]]:
         """What fits into one batch, oldest first; it isn't buffered any more. At least one source, if there is any."""
-        taken: list[Entry[Receipt]] = []
+        taken: list[Entry[Item, Receipt]] = []
         size = 0
         for entry in self._entries.values():
             size += entry.source.stored_bytes
-            if taken and (len(taken) >= self._limits.max_files or size > self._limits.max_bytes):
+            if taken and (len(taken) >= self._limits.max_files or size > self._bytes_max):
                 break
             taken.append(entry)
         for entry in taken:
             del self._entries[entry.source.identity]
-            self._bytes -= entry.source.stored_bytes
+            self.bytes -= entry.source.stored_bytes
         return taken
 
-    def clear(self) -> list[Entry[Receipt]]:
+    def clear(self) -> list[Entry[Item, Receipt]]:
         """Everything, however much; the buffer is empty afterwards."""
         entries = list(self._entries.values())
         self._entries.clear()
-        self._bytes = 0
+        self.bytes = 0
         return entries

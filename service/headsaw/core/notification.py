@@ -8,6 +8,7 @@ Developer Guide, "Parsing message formats".
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,13 @@ from urllib.parse import quote_plus, unquote_plus
 from headsaw.core.model import SourceFile
 
 DATASET_ATTRIBUTE = "dataset"
+ORIGINAL_MESSAGE_ID = "original_message_id"
 _SNS_DEPTH_MAX = 3
+
+KEY_BYTES_MAX = 1024
+"""Of an object key, and of a version id. Source: Amazon S3 User Guide, "Naming Amazon S3 objects"."""
+NAME_BYTES_MAX = 255
+SIZE_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +129,32 @@ def _parse_eventbridge(document: dict[str, Any]) -> Notification:
 
 
 def _source(bucket: dict[str, Any], thing: dict[str, Any], *, encoded: bool) -> SourceFile:
-    etag = thing.get("eTag") or thing.get("etag")
-    key = thing["key"]
-    if not isinstance(key, str) or not key or not isinstance(bucket["name"], str):
-        raise ValueError("no object key")
-    if not isinstance(etag, str):
-        raise ValueError("no eTag")
+    """The object that a record names; ValueError for what S3 can't have sent: nothing odd may reach the ledger."""
+    key = _text(thing["key"], "object key", KEY_BYTES_MAX * 3)
     size = thing.get("size")
     version = thing.get("versionId") or thing.get("version-id")
     return SourceFile(
-        bucket=bucket["name"],
-        key=unquote_plus(key, errors="strict") if encoded else key,
-        etag=etag.strip('"'),
-        size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
-        version_id=version if isinstance(version, str) and version not in ("", "null") else None,
+        bucket=_text(bucket["name"], "bucket name", NAME_BYTES_MAX),
+        key=_text(unquote_plus(key, errors="strict") if encoded else key, "object key", KEY_BYTES_MAX),
+        etag=_text(str(thing.get("eTag") or thing.get("etag") or "").strip('"'), "eTag", NAME_BYTES_MAX),
+        size=size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= SIZE_MAX else None,
+        version_id=_text(version, "version id", KEY_BYTES_MAX) if version not in (None, "", "null") else None,
     )
+
+
+def _text(value: Any, what: str, bytes_max: int) -> str:
+    """The value, if it is text that is neither empty nor too long, in characters that have a UTF-8 form."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"no {what}")
+    if len(value.encode()) > bytes_max:  # UnicodeEncodeError, which is a ValueError, for half a surrogate pair
+        raise ValueError(f"a {what} of more than {bytes_max} bytes")
+    return value
+
+
+def message_identity(message_id: str, attributes: Mapping[str, str]) -> str:
+    """What identifies a record message: the id that it had before it went to the DLQ, if it did."""
+    original = attributes.get(ORIGINAL_MESSAGE_ID, "")
+    return original if re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", original) else message_id
 
 
 def _as_records(body: str, dataset: str | None) -> Notification:

@@ -11,6 +11,8 @@ from headsaw.core.model import Batch, BatchId, BatchState, DatasetName, Lease, S
 from headsaw.ports import CHUNK_SOURCES_MAX, Accepted, Claimed, Overlap, Refused
 from headsaw.worker.context import Context
 
+FIRST_EPOCH = 1
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimOutcome:
@@ -44,23 +46,34 @@ async def claim(
                     _new_batch(context, dataset, settings, chosen, last=chunk is chunks[-1]), chosen
                 )
             else:
-                result = await context.world.ledger.extend(batch, chosen)
+                result = await context.world.ledger.extend(batch, chosen, context.lease_until())
             match result:
                 case Claimed(grown):
-                    batch = grown
                     claimed += wanted
+                    if not _ours(context, grown):
+                        return _rest_unsettled(len(sources), claimed, duplicates)
+                    batch = grown
                     wanted = []
                 case Overlap(owners):
                     duplicates += [wanted[position] for position in owners]
                     wanted = [source for position, source in enumerate(wanted) if position not in owners]
                 case Refused(_):
-                    # Somebody sealed and took the batch over: what it has is safe, the rest is for a later delivery.
-                    settled = {*claimed, *duplicates}
-                    rest = tuple(position for position in range(len(sources)) if position not in settled)
-                    return ClaimOutcome(None, tuple(claimed), tuple(duplicates), rest)
+                    return _rest_unsettled(len(sources), claimed, duplicates)
     if batch is not None and batch.state is BatchState.OPEN:
         batch = await _seal(context, batch)
     return ClaimOutcome(batch, tuple(claimed), tuple(duplicates), ())
+
+
+def _ours(context: Context, batch: Batch) -> bool:
+    """The lease is the one that this worker's claim gave it."""
+    return batch.lease.owner == context.worker and batch.lease.epoch == FIRST_EPOCH and not batch.state.terminal
+
+
+def _rest_unsettled(sources: int, claimed: Sequence[int], duplicates: Sequence[int]) -> ClaimOutcome:
+    """Somebody sealed and took the batch over: what it has is safe with them, the rest is for a later delivery."""
+    settled = {*claimed, *duplicates}
+    rest = tuple(position for position in range(sources) if position not in settled)
+    return ClaimOutcome(None, tuple(claimed), tuple(duplicates), rest)
 
 
 async def _seal(context: Context, batch: Batch) -> Batch | None:
@@ -87,6 +100,6 @@ def _new_batch(
         bytes=sum(source.stored_bytes for source in sources),
         chunks=1,
         created_at=context.world.clock.now(),
-        lease=Lease(context.worker, 1, until),
+        lease=Lease(context.worker, FIRST_EPOCH, until),
         due_at=until,
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from headsaw.core.facts import LeaseWasLost, OutageMet, Where
 from headsaw.core.lifecycle import Event, Renew, advance
 from headsaw.core.model import Batch, BatchId
-from headsaw.errors import LeaseLost, Outage
+from headsaw.errors import HeadsawError, LeaseLost, ProtocolViolation
 from headsaw.ports import Accepted, Refused
+from headsaw.uninterrupted import uninterrupted
 from headsaw.worker.context import Context
 
 
@@ -31,19 +32,14 @@ class Held:
         """The ledger and this value have made the transition. LeaseLost if it was refused: `batch` is then what the
         ledger holds. On an Outage nothing is known, and `batch` is unchanged. A cancellation waits for the write, so
         that what happened is known."""
-        write = asyncio.ensure_future(self._advance(event))
-        try:
-            return await asyncio.shield(write)
-        except asyncio.CancelledError:
-            await asyncio.wait({write})
-            if not write.cancelled():
-                write.exception()  # retrieved: `batch` and `lost` say what there is to know
-            raise
+        return await uninterrupted(self._advance(event))
 
     async def _advance(self, event: Event) -> Batch:
         async with self._one_at_a_time:
             if self.lost:
                 raise LeaseLost(self.batch.id)
+            if isinstance(event, Renew) and self.batch.lease.owner is None:
+                return self.batch  # finished or given back while the renewal waited for its turn
             match await self.context.world.ledger.apply(self.batch, advance(self.batch, event)):
                 case Accepted(batch):
                     self.batch = batch
@@ -82,12 +78,15 @@ class LeaseKeeper:
 
     def hold(self, batch: Batch) -> Held:
         """The batch is renewed from now on."""
+        if batch.id in self._held or batch.lease.owner != self._context.worker:
+            raise ProtocolViolation(f"batch {batch.id} is held already, or isn't this worker's")
         held = self._held[batch.id] = Held(self._context, batch)
         return held
 
     def drop(self, held: Held) -> None:
         """The batch isn't renewed any more: it was released, finished or lost."""
-        self._held.pop(held.batch.id, None)
+        if self._held.get(held.batch.id) is held:
+            del self._held[held.batch.id]
 
     def all(self) -> Iterable[Held]:
         """A snapshot."""
@@ -101,7 +100,7 @@ class LeaseKeeper:
                 await self._context.world.clock.sleep(lease_seconds / 6)
                 now = self._context.world.clock.now()
                 for held in self.all():
-                    if held.batch.lease.until - now < lease_seconds * 2 / 3:
+                    if not held.lost and held.batch.lease.until - now < lease_seconds * 2 / 3:
                         renewals.create_task(self._renew(held))
 
     async def _renew(self, held: Held) -> None:
@@ -110,5 +109,5 @@ class LeaseKeeper:
         except LeaseLost:
             self._context.tell(LeaseWasLost(held.batch, "renewal"))
             held.cancel_work()
-        except Outage as outage:
-            self._context.tell(OutageMet(Where.LEDGER, type(outage).__name__, str(outage)))
+        except HeadsawError as error:
+            self._context.tell(OutageMet(Where.LEDGER, type(error).__name__, str(error)))

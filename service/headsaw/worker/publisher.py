@@ -6,15 +6,19 @@ the object that is there carries the same token and size; otherwise nothing is a
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
-from headsaw.core.commit import TOKEN_METADATA, CommitRecord, PendingUpload, digest
+from headsaw.core.commit import TOKEN_METADATA, CommitRecord, PendingUpload, accepted_record
 from headsaw.core.model import Batch, FileMark, RecordRange, Source, SourceFile
 from headsaw.core.naming import dlq_id
-from headsaw.core.notification import synthetic_event
+from headsaw.core.notification import ORIGINAL_MESSAGE_ID, synthetic_event
 from headsaw.errors import Outage, ProtocolViolation, SourceUnreadable
 from headsaw.ports import CompleteResult, ObjectStore, Published, Unpublishable
 from headsaw.worker.context import Context
-from headsaw.worker.dead_letters import ORIGINAL_MESSAGE_ID, send_dead_letter
+from headsaw.worker.dead_letters import send_dead_letter
+
+T = TypeVar("T")
 
 COMPLETIONS_AT_ONCE = 8
 
@@ -27,19 +31,9 @@ class UploadPublisher:
 
     async def publish(self, record: CommitRecord) -> Published | Unpublishable:
         """Every upload is completed, by this call or an earlier one; what the record replaces is gone before that."""
-        gate = asyncio.Semaphore(COMPLETIONS_AT_ONCE)
-
-        async def retire(upload: PendingUpload) -> None:
-            async with gate:
-                await self._retire(upload)
-
-        await asyncio.gather(*map(retire, record.replaces))
-
-        async def complete(upload: PendingUpload) -> str | None:
-            async with gate:
-                return None if await self._complete(upload) else upload.key
-
-        missing = [key for key in await asyncio.gather(*map(complete, record.uploads)) if key is not None]
+        await each_at_once(self._retire, record.replaces)
+        completed = await each_at_once(self._complete, record.uploads)
+        missing = [upload.key for upload, done in zip(record.uploads, completed, strict=True) if not done]
         return Unpublishable(tuple(missing)) if missing else Published()
 
     async def _retire(self, upload: PendingUpload) -> None:
@@ -54,17 +48,31 @@ class UploadPublisher:
         return head is not None and head.metadata.get(TOKEN_METADATA) == upload.token and head.size == upload.size
 
 
+async def each_at_once(step: Callable[[PendingUpload], Awaitable[T]], uploads: Sequence[PendingUpload]) -> list[T]:
+    """The step's results in order, a bounded number at a time. No step is left running, also when one raises."""
+    gate = asyncio.Semaphore(COMPLETIONS_AT_ONCE)
+
+    async def gated(upload: PendingUpload) -> T:
+        async with gate:
+            return await step(upload)
+
+    results = await asyncio.gather(*map(gated, uploads), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
 async def load_record(context: Context, batch: Batch) -> CommitRecord:
     """The accepted commit record, proven by its SHA-256."""
     if batch.commit is None:
         raise ProtocolViolation(f"batch {batch.id} is {batch.state} without a commit record")
     try:
-        body = await context.world.store.read_all(context.control.bucket, batch.commit.key)
+        return accepted_record(batch, await context.world.store.read_all(context.control.bucket, batch.commit.key))
     except SourceUnreadable as gone:
         raise ProtocolViolation(f"the commit record of batch {batch.id} can't be read: {gone.reason}") from gone
-    if digest(body) != batch.commit.sha256:
-        raise ProtocolViolation(f"the commit record of batch {batch.id} isn't the one that was accepted")
-    return CommitRecord.from_json(body)
+    except (ValueError, KeyError, TypeError) as error:  # a newer worker's, or not the one that was accepted
+        raise ProtocolViolation(f"the commit record of batch {batch.id}: {error}") from error
 
 
 async def dispose(context: Context, batch: Batch, index: int, source: Source, mark: FileMark, reason: str) -> None:

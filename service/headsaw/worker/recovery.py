@@ -7,8 +7,9 @@ for the same batch, and when they do the ledger lets one win.
 from headsaw.core.facts import BatchTaken, OutageMet, Where
 from headsaw.core.lifecycle import Take, advance
 from headsaw.core.model import Batch, BatchId, BatchState
-from headsaw.errors import Outage, ProtocolViolation
+from headsaw.errors import HeadsawError, ProtocolViolation
 from headsaw.ports import DUE_SHARDS, Accepted
+from headsaw.uninterrupted import uninterrupted
 from headsaw.worker.context import Context
 from headsaw.worker.leases import LeaseKeeper
 from headsaw.worker.runner import Runner
@@ -33,8 +34,8 @@ class Recovery:
         while True:
             try:
                 await self.sweep(shard)
-            except Outage as outage:
-                self._context.tell(OutageMet(Where.LEDGER, type(outage).__name__, str(outage)))
+            except HeadsawError as error:
+                self._context.tell(OutageMet(Where.LEDGER, type(error).__name__, str(error)))
             shard = (shard + 1) % DUE_SHARDS
             await self._context.world.clock.sleep(pause)
 
@@ -64,11 +65,15 @@ class Recovery:
             return
         if not self._wanted(batch):
             return
+        await uninterrupted(self._take(batch))
+
+    async def _take(self, batch: Batch) -> None:
+        """Ours, and worked on, or somebody else's; never ours and forgotten."""
         taken = advance(batch, Take(self._context.worker, self._context.lease_until()))
         result = await self._context.world.ledger.apply(batch, taken)
         if isinstance(result, Accepted):
             self._context.tell(BatchTaken(result.batch, batch.state.value))
-            self._runner.take(result.batch)
+            self._runner.take(result.batch, recovered=True)
 
     def _wanted(self, batch: Batch) -> bool:
         """Work that only rolls forward is taken within a bound; a conversion only if it could soon start."""
@@ -78,4 +83,4 @@ class Recovery:
             case BatchState.DELEGATED:
                 return False
             case _:
-                return self._runner.has_room.is_set()
+                return self._runner.has_room_for_recovered

@@ -6,6 +6,7 @@ everything rolls forward, by whoever holds the batch then.
 """
 
 import asyncio
+import errno
 from collections.abc import Sequence
 
 from headsaw.core import lifecycle
@@ -33,6 +34,9 @@ from headsaw.worker.leases import Held, LeaseKeeper
 from headsaw.worker.publisher import dispose, load_record
 
 FAILURE_BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0, floor_seconds=0.2)
+ENVIRONMENT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO})
+"""What isn't the data's fault: no space, no file descriptors, a broken disk."""
+
 UPLOAD_AGE_SECONDS_MAX = 3.5 * 86400.0
 """Half of the lifecycle rule's seven days: an older pending upload might be gone before it is completed."""
 
@@ -45,6 +49,7 @@ class Runner:
         self._keeper = keeper
         self._slots = asyncio.Semaphore(context.limits.conversions)
         self._waiting: set[BatchId] = set()
+        self._recovered: set[BatchId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.has_room = asyncio.Event()
         self.has_room.set()
@@ -69,18 +74,26 @@ class Runner:
         assert self._crash is not None  # noqa: S101 - set before the event
         raise self._crash
 
-    def take(self, batch: Batch) -> None:
+    @property
+    def has_room_for_recovered(self) -> bool:
+        """A recovered conversion gets its turn also while new claims fill every place: one may wait for each slot."""
+        return len(self._recovered) < self._context.limits.conversions
+
+    def take(self, batch: Batch, *, recovered: bool = False) -> None:
         """The batch, whose lease this worker was just granted, is worked on; released, if it can't be started soon."""
         held = self._keeper.hold(batch)
-        work = self._work(held) if self._admit(batch) else self._give_away(held)
+        work = self._work(held) if self._admit(batch, recovered) else self._give_away(held)
         task = asyncio.create_task(work, name=f"batch-{batch.id}")
         held.work = task
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    def _admit(self, batch: Batch) -> bool:
+    def _admit(self, batch: Batch, recovered: bool) -> bool:
         """Whether there is room for it; a conversion then counts as waiting from now on."""
         if batch.state is not BatchState.READY:
+            return True
+        if recovered:
+            self._recovered.add(batch.id)
             return True
         if len(self._waiting) >= self._context.limits.waiting_max:
             return False
@@ -126,7 +139,7 @@ class Runner:
         except Outage as outage:
             self._context.tell(OutageMet(_whereabouts(held.batch), type(outage).__name__, str(outage)))
             await self._release(held, self._outage_pause(held.batch), f"outage: {type(outage).__name__}")
-        except (ProtocolViolation, UsageError) as error:  # an operator must act; meanwhile it waits for that
+        except Exception as error:  # noqa: BLE001 - an operator must act; one odd batch must not stop every worker
             kind = type(error).__name__
             self._context.tell(OutageMet(_whereabouts(held.batch), kind, str(error)))
             await self._release(held, OUTAGE_BACKOFF.cap_seconds, f"{kind}: {error}")
@@ -160,6 +173,7 @@ class Runner:
 
     def _started(self, batch: Batch) -> None:
         self._waiting.discard(batch.id)
+        self._recovered.discard(batch.id)
         self._note_room()
 
     def _note_room(self) -> None:
@@ -178,6 +192,11 @@ class Runner:
             converted = await world.converter.convert(held.batch, settings, sources)
         except (Outage, LeaseLost, UsageError):
             raise
+        except OSError as error:
+            if error.errno not in ENVIRONMENT_ERRNOS:
+                await self._fail(held, type(error).__name__)
+                return None
+            raise Outage(f"this machine: {errno.errorcode[error.errno]}") from error
         except Exception as error:  # noqa: BLE001 - whatever the data provoked is a failure of this attempt
             await self._fail(
                 held, f"{type(error).__name__}: {error}" if isinstance(error, HeadsawError) else type(error).__name__
@@ -283,7 +302,8 @@ class Runner:
         self._context.tell(BatchReleased(held.batch, reason))
 
     def _outage_pause(self, batch: Batch) -> float:
-        return OUTAGE_BACKOFF.wait(min(batch.attempt, 10), self._context.random.random())
+        """Grows with every grant of the lease, since the attempt doesn't rise once a batch is committed."""
+        return OUTAGE_BACKOFF.wait(min(batch.lease.epoch, 10), self._context.random.random())
 
 
 def _whereabouts(batch: Batch) -> Where:

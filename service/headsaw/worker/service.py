@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from headsaw.core.facts import BacklogSampled, DrainBegan, OutageMet, Where, WorkerStopped
 from headsaw.core.model import Batch
 from headsaw.core.settings import DatasetSettings
-from headsaw.errors import Outage
+from headsaw.errors import HeadsawError
 from headsaw.worker.context import Context
+from headsaw.worker.inboxes import Inboxes
 from headsaw.worker.intake import Intake
 from headsaw.worker.leases import LeaseKeeper
 from headsaw.worker.recovery import Recovery
 from headsaw.worker.runner import Runner
+from headsaw.worker.settling import Settling
 
 SAMPLE_SECONDS = 15.0
 SHUTDOWN_MARGIN_SECONDS = 5.0
@@ -33,7 +35,9 @@ class Worker:
         self._runner = Runner(context, self._keeper)
         self._recovery = Recovery(context, self._keeper, self._runner)
         self._claimed: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
-        self._intake = Intake(context, datasets, default_dataset, self._claimed, self._runner.has_room)
+        settling = Settling(context)
+        self._inboxes = Inboxes(context, datasets, settling, self._claimed)
+        self._intake = Intake(context, datasets, default_dataset, self._inboxes, settling, self._runner.has_room)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -54,7 +58,7 @@ class Worker:
             for queue in self._context.world.queues
             for number in range(self._context.limits.pollers)
         ]
-        flusher = asyncio.create_task(self._intake.flush_when_due(self._stopping), name="flusher")
+        flusher = asyncio.create_task(self._inboxes.flush_when_due(self._stopping), name="flusher")
         background = [
             asyncio.create_task(run(), name=name)
             for name, run in {
@@ -75,18 +79,18 @@ class Worker:
     async def _drain(self, intake: "Sequence[asyncio.Task[None]]", background: "Sequence[asyncio.Task[None]]") -> None:
         """Intake ends by itself, giving back what a long poll may still bring; leases are renewed to the very end."""
         grace = self._context.limits.drain_seconds
-        self._context.tell(DrainBegan(len(self._keeper), self._intake.buffered, grace))
+        self._context.tell(DrainBegan(len(self._keeper), len(self._inboxes), grace))
         deadline = self._context.world.clock.monotonic() + grace - min(SHUTDOWN_MARGIN_SECONDS, grace / 4)
 
         def left() -> float:
             return max(0.0, deadline - self._context.world.clock.monotonic())
 
         await _cancel([task for task in background if task.get_name() in ("recovery", "sampler")])
-        await self._intake.return_all()
+        await self._inboxes.return_all()
         finishing = asyncio.create_task(self._runner.drain(left()), name="drain")
         await asyncio.wait(intake, timeout=left())
         await _cancel(intake)
-        await self._intake.return_all()
+        await self._inboxes.return_all()
         await finishing
         # A flush that was under way may have claimed one more batch since.
         while not self._claimed.empty():
@@ -101,8 +105,8 @@ class Worker:
             try:
                 depths = [await queue.depth() for queue in world.queues]
                 unfinished = await world.ledger.unfinished()
-            except Outage as outage:
-                self._context.tell(OutageMet(Where.QUEUE, type(outage).__name__, str(outage)))
+            except HeadsawError as error:
+                self._context.tell(OutageMet(Where.QUEUE, type(error).__name__, str(error)))
             else:
                 self._context.tell(
                     BacklogSampled(
@@ -111,7 +115,7 @@ class Worker:
                         delayed=sum(depth.delayed for depth in depths),
                         unfinished=unfinished,
                         held=len(self._keeper),
-                        buffered=self._intake.buffered,
+                        buffered=len(self._inboxes),
                     )
                 )
             await world.clock.sleep(SAMPLE_SECONDS)

@@ -7,17 +7,30 @@ converted, so a spool object that a crash left behind, or a duplicate delivery, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headsaw.core.model import RecordRange
+from headsaw.core.model import FileIdentity, RecordRange
 from headsaw.core.naming import spool_name
 from headsaw.worker.context import Context
+
+SPOOL_BYTES_MAX = 32 * 1024**2
+"""Record messages wait in memory, unlike notifications: a spool object is cut at this size."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordBody:
-    """The body of one record message, identified by the message."""
+    """The body of one record message, identified by the message; it waits to be spooled."""
 
     message_id: str
     body: str
+
+    @property
+    def identity(self) -> FileIdentity:
+        """As the range of the spool object will have it."""
+        return RecordRange(self.message_id, "", "", 0, 0).identity
+
+    @property
+    def stored_bytes(self) -> int:
+        """About as many as the spool object will hold of it."""
+        return len(self.body)
 
 
 async def spool(context: Context, bodies: Sequence[RecordBody]) -> list[RecordRange]:

@@ -41,7 +41,7 @@ def dataset(**settings: Any) -> DatasetSettings:
 
 
 def test_a_buffer_flushes_at_max_files() -> None:
-    buffer = Buffer[str](BatchLimits(max_files=2))
+    buffer = Buffer[SourceFile, str](BatchLimits(max_files=2))
     buffer.add(file("a"), "r1", now=0.0)
     assert buffer.due(1.0) is None
     buffer.add(file("b"), "r2", now=0.0)
@@ -49,7 +49,7 @@ def test_a_buffer_flushes_at_max_files() -> None:
 
 
 def test_a_buffer_flushes_at_max_bytes() -> None:
-    buffer = Buffer[str](BatchLimits.model_validate({"max_bytes": 15}))
+    buffer = Buffer[SourceFile, str](BatchLimits.model_validate({"max_bytes": 15}))
     buffer.add(file("a"), "r1", now=0.0)
     assert buffer.due(1.0) is None
     buffer.add(file("b"), "r2", now=0.0)
@@ -57,7 +57,7 @@ def test_a_buffer_flushes_at_max_bytes() -> None:
 
 
 def test_a_buffer_flushes_when_its_oldest_source_is_too_old() -> None:
-    buffer = Buffer[str](BatchLimits(max_age=5.0))
+    buffer = Buffer[SourceFile, str](BatchLimits(max_age=5.0))
     assert (buffer.due(1e9), buffer.due_at()) == (None, None)
     buffer.add(file("a"), "r1", now=10.0)
     buffer.add(file("b"), "r2", now=14.0)
@@ -66,7 +66,7 @@ def test_a_buffer_flushes_when_its_oldest_source_is_too_old() -> None:
 
 
 def test_a_duplicate_within_a_buffer_adds_its_receipt_to_the_same_entry() -> None:
-    buffer = Buffer[str](BatchLimits())
+    buffer = Buffer[SourceFile, str](BatchLimits())
     assert buffer.add(file("a"), "r1", now=0.0)
     assert not buffer.add(file("a", size=None), "r2", now=0.0)
     assert buffer.add(file("a", etag="other"), "r3", now=0.0)
@@ -76,12 +76,12 @@ def test_a_duplicate_within_a_buffer_adds_its_receipt_to_the_same_entry() -> Non
 
 
 def test_a_batch_never_holds_more_than_its_limits_and_the_rest_keeps_its_age() -> None:
-    buffer = Buffer[str](BatchLimits(max_files=2, max_age=5.0))
+    buffer = Buffer[SourceFile, str](BatchLimits(max_files=2, max_age=5.0))
     for number in range(5):
         buffer.add(file(str(number)), "r", now=float(number))
     assert [entry.source.name[-1] for entry in buffer.take()] == ["0", "1"]
     assert (len(buffer), buffer.due_at(), buffer.due(3.0)) == (3, 7.0, FlushCause.FILES)
-    big = Buffer[str](BatchLimits.model_validate({"max_bytes": 15}))
+    big = Buffer[SourceFile, str](BatchLimits.model_validate({"max_bytes": 15}))
     big.add(file("huge", size=1000), "r", now=0.0)
     big.add(file("next", size=1), "r", now=0.0)
     assert [len(big.take()), len(big.take()), len(big.take())] == [1, 1, 0]
