@@ -1,5 +1,6 @@
 """`headsaw demo` as a user runs it: real processes, the embedded AWS, the audit."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -54,7 +55,9 @@ def test_a_users_own_files_are_converted_and_accounted_for(tmp_path: Path) -> No
     folder = tmp_path / "mine" / "deep er"
     folder.mkdir(parents=True)
     (folder / "a b.ndjson").write_bytes(b'{"a":1}\n\n{"a":"x"}\nnonsense\n')
-    (tmp_path / "mine" / "c.ndjson.gz").write_bytes(b"\x1f\x8bnot gzip at all")
+    damaged = bytearray(gzip.compress(b'{"a":1}\n'))
+    damaged[-8] ^= 1  # the checksum
+    (tmp_path / "mine" / "c.ndjson.gz").write_bytes(damaged)
     result = demo(tmp_path, "--input", str(tmp_path / "mine"), "--workers", "1", "--json")
     told = last_line(result)
     assert result.returncode == 0, result.stderr
