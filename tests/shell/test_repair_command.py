@@ -91,7 +91,7 @@ async def committed_and_damaged(config: ServiceSettings) -> Batch:
         converter = InlineConverter(aws.store, aws.ledger, aws.clock, config.quarantine, lambda: "token", 1, 64 << 20)
         sources = await aws.ledger.sources(batch)
         converted = await converter.convert(batch, config.datasets[0], sources)
-        converter.close()
+        await converter.close()
         record = CommitRecord(
             batch.id, batch.dataset, batch.attempt, batch.lease.epoch, "inline", batch.settings,
             converted.report.schema.version, sources, converted.report.files, (), converted.uploads,

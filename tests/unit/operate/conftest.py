@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -6,7 +6,7 @@ from small_lake import Lake, configured
 
 
 @pytest.fixture
-def make_lake() -> Iterator[Callable[..., Lake]]:
+async def make_lake() -> AsyncIterator[Callable[..., Lake]]:
     lakes: list[Lake] = []
 
     def make(*datasets: dict[str, Any], **settings: Any) -> Lake:
@@ -15,7 +15,7 @@ def make_lake() -> Iterator[Callable[..., Lake]]:
 
     yield make
     for lake in lakes:
-        lake.close()
+        await lake.close()
 
 
 @pytest.fixture

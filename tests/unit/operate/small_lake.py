@@ -88,8 +88,8 @@ class Lake:
     def dataset(self) -> DatasetSettings:
         return self.config.datasets[0]
 
-    def close(self) -> None:
-        self.converter.close()
+    async def close(self) -> None:
+        await self.converter.close()
 
     # --- landing
 

@@ -147,7 +147,7 @@ async def repaired(lake: Lake, batch: Batch, life: Life | None = None) -> Repair
     try:
         return await repair(lake.config, ports, batch.id, converter, UploadPublisher(ports.store), WorkerId("repair-1"))
     finally:
-        converter.close()
+        await converter.close()
 
 
 async def rolled_forward(lake: Lake, batch_id: Any) -> BatchState:
@@ -300,7 +300,7 @@ async def test_it_may_die_before_any_change_and_no_row_is_ever_seen_twice(lake: 
                 break
             await _repair_watched(fresh, batch, 10**6)
         await assert_whole(fresh)
-        fresh.close()
+        await fresh.close()
         last += 1
     assert last > 15
 
@@ -339,7 +339,7 @@ async def test_a_straggler_that_completes_old_uploads_at_any_moment_makes_no_row
         await assert_whole(fresh)
         for upload in old.uploads:
             assert await fresh.store.complete_upload(upload) is CompleteResult.NO_SUCH_UPLOAD
-        fresh.close()
+        await fresh.close()
         if steps < moment:
             break
     else:
