@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEPLOY_TOOLS := $(VENV)/deploy/.installed
+# Spark (half a gigabyte) only where its Java is; without it the Spark tests are skipped, and say so.
+SPARK := $(if $(shell command -v java 2>/dev/null),$(VENV)/spark/.installed)
 EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
 
 .DEFAULT_GOAL := help
@@ -41,7 +43,7 @@ contracts: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -q tests/unit tests/property
 
-test: $(STAMP) $(DEPLOY_TOOLS)  ## Every test: unit, property, contract, shell, deploy
+test: $(STAMP) $(DEPLOY_TOOLS) $(SPARK)  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
 	$(BIN)/pytest -q
 
 conformance: $(STAMP)  ## Every line of the adversarial and published corpora is accounted for, and every value comes back
@@ -68,6 +70,12 @@ $(DEPLOY_TOOLS): requirements/deploy.txt | $(STAMP)
 	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+$(VENV)/spark/.installed: requirements/spark.txt | $(STAMP)
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv --without-pip $(@D)
+	@echo "Installing Spark into $(@D) (half a minute, once) ..."
+	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 image: $(STAMP)  ## Build the image, run it hardened, and check it
 	deploy/image/build-and-run.sh
 
@@ -81,7 +89,7 @@ lock: $(STAMP)  ## Rewrite the requirements locks (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/dev.txt
 	uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/run.txt
 	uv pip compile requirements/emulator.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o $(EMULATOR_LOCK)
-	for name in deploy deploy-build; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
+	for name in deploy deploy-build spark; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
