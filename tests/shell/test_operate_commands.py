@@ -244,7 +244,7 @@ def test_a_rejected_file_is_redriven_with_its_identity(shell: Shell, site: Site)
     counted = shell.run("redrive", "--dry-run", "--json").json
     assert (counted["redriven"], counted["reasons"]) == (1, {"corrupt_stream": 1})
     assert shell.run("redrive", "--reason", "poison", "--json").json["left"] == 1
-    assert "Redrove 1 messages." in shell.run("redrive").out
+    assert "Redrove 1 message." in shell.run("redrive").out
     assert shell.run("status", "--json").json["dlq"]["visible"] == 0
 
 

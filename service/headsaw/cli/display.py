@@ -11,12 +11,17 @@ from headsaw.cli.shared import err
 from headsaw.operate.site import Progress as Told
 from headsaw.operate.site import silent
 
-__all__ = ["age", "count", "moment", "plain", "progress_bar"]
+__all__ = ["age", "count", "count_of", "moment", "plain", "progress_bar"]
 
 
 def count(number: int) -> str:
     """With thousands set apart."""
     return f"{number:,}"
+
+
+def count_of(number: int, thing: str, things: str | None = None) -> str:
+    """`1 file`, `2 files`; `things` where the plural isn't made by an s."""
+    return f"{count(number)} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def age(seconds: float | None) -> str:

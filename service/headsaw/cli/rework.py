@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headsaw.adapters.connect import connect
-from headsaw.cli.display import count, plain, progress_bar
+from headsaw.cli.display import count, count_of, plain, progress_bar
 from headsaw.cli.shared import FOUND, ConfigOption, JsonOption, err, load_config, out, print_json, run_async
 from headsaw.config import ServiceSettings
 from headsaw.core.model import Batch
@@ -107,32 +107,43 @@ def redrive_command(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Move DLQ messages back into the source queue. Exit 1 if the queue refused some."""
+    """Move what the DLQ holds now back into the source queue. Exit 1 if the queue refused some."""
     settings = load_config(config)
+    done = Redriven()
 
-    async def work() -> Redriven:
+    async def work() -> None:
         async with connect(settings) as aws:
             with progress_bar() as progress:
-                return await redrive(
-                    settings.control, aws, limit=limit, reason=reason, dry_run=dry_run, progress=progress
+                await redrive(
+                    settings.control, aws, limit=limit, reason=reason, dry_run=dry_run, progress=progress, done=done
                 )
 
-    done = run_async(work())
+    try:
+        run_async(work())
+    except KeyboardInterrupt:
+        err.print(f"Stopped; {count_of(done.redriven, 'message')} redriven, the others stay in the DLQ.")
+        raise
     if as_json:
         print_json({"dry_run": dry_run, **asdict(done)})
     else:
-        out.print(f"{'Would redrive' if dry_run else 'Redrove'} {count(done.redriven)} messages.")
-        for name, number in sorted(done.reasons.items(), key=lambda item: -item[1]):
-            out.print(f"  {count(number)} x {plain(name)}", soft_wrap=True)
-        if done.left:
-            out.print(f"{count(done.left)} have another reason, and stay.")
-        if done.unusable:
-            out.print(
-                f"{count(done.unusable)} stay: their bodies, kept in the control bucket, were deleted from there."
-            )
-        if done.refused:
-            out.print(f"[red]{count(done.refused)} stay[/red]: the source queue refused them; look at them by hand.")
+        _show_redrive(done, dry_run=dry_run)
     raise typer.Exit(FOUND if done.refused else 0)
+
+
+def _show_redrive(done: Redriven, *, dry_run: bool) -> None:
+    out.print(f"{'Would redrive' if dry_run else 'Redrove'} {count_of(done.redriven, 'message')}.")
+    for name, number in sorted(done.reasons.items(), key=lambda item: -item[1]):
+        out.print(f"  {count(number)} x {plain(name)}", soft_wrap=True)
+    stay = {
+        "have another reason": done.left,
+        "came since it began (a file that is still bad comes back)": done.later,
+        "hold only the place of a body that was deleted from the control bucket": done.unusable,
+    }
+    for why, number in stay.items():
+        if number:
+            out.print(f"{count(number)} stay: they {why}.")
+    if done.refused:
+        out.print(f"[red]{count(done.refused)} stay[/red]: the source queue refused them; look at them by hand.")
 
 
 # -------------------------------------------------------------------------------------------------------------- retry

@@ -4,6 +4,9 @@ The reason is dropped; the other attributes stay, above all `original_message_id
 message whatever queue it went through. A body that was too large for the DLQ, and is kept under the control prefix, is
 fetched from there. A crash in between leaves a message in both queues: a duplicate, which the
 ledger knows. SQS's own StartMessageMoveTask moves neither by reason nor to another queue than it came from.
+
+One pass, over what was in the DLQ when it began: a file that is still bad comes back as a new letter, which waits for
+the next redrive.
 """
 
 import asyncio
@@ -27,19 +30,22 @@ NOTE_CHARS_MAX = 4096
 WAIT_SECONDS = 1.0
 EMPTY_MAX = 2
 """Empty receives in a row before the DLQ counts as drained: SQS samples its servers."""
+LATE_MAX = 50
+"""Receives in a row that bring only letters from after the beginning, before the pass counts as over."""
 
 
 @dataclass(slots=True)
 class Redriven:
     """`redriven` messages are in the source queue; `left` have another reason; `unusable` hold nothing to convert.
 
-    `reasons` counts the redriven ones. `refused` couldn't be sent and stay.
+    `reasons` counts the redriven ones. `refused` couldn't be sent and stay; so do those that came `later`.
     """
 
     redriven: int = 0
     left: int = 0
     unusable: int = 0
     refused: int = 0
+    later: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -51,17 +57,28 @@ async def redrive(
     reason: str | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
+    done: Redriven | None = None,
 ) -> Redriven:
     """Messages whose reason begins with `reason` (all by default), at most `limit`; with `dry_run` only counted.
 
-    Those that stay are visible in the DLQ again afterwards, also when it is stopped.
+    Those that stay are visible in the DLQ again afterwards, also when it is stopped. `done` is kept up to date, for
+    those who stop it.
     """
-    return await _Redrive(control, ports, limit, reason, dry_run, progress).run()
+    await ports.ledger.ping()  # its answer sets our clock right, by which letters are old or new
+    done = done if done is not None else Redriven()
+    return await _Redrive(control, ports, limit, reason, dry_run, progress, done).run()
 
 
 class _Redrive:
     def __init__(
-        self, control: S3Prefix, ports: Ports, limit: int | None, reason: str | None, dry_run: bool, progress: Progress
+        self,
+        control: S3Prefix,
+        ports: Ports,
+        limit: int | None,
+        reason: str | None,
+        dry_run: bool,
+        progress: Progress,
+        done: Redriven,
     ) -> None:
         self._kept_under = control.key(DEAD_LETTERS)
         self._bucket = control.bucket
@@ -72,7 +89,8 @@ class _Redrive:
         self._reason = reason or ""
         self._dry_run = dry_run
         self._progress = progress
-        self._done = Redriven()
+        self._done = done
+        self._began_at = ports.clock.now()
         self._kept: list[str] = []
         self._seen: set[str] = set()
 
@@ -84,8 +102,8 @@ class _Redrive:
         return self._done
 
     async def _drain(self) -> None:
-        empty = 0
-        while empty < EMPTY_MAX and self._room:
+        empty = late = 0
+        while empty < EMPTY_MAX and late < LATE_MAX and self._room:
             messages = await self._dlq.receive(
                 limit=min(RECEIVE_MAX, self._room), wait_seconds=WAIT_SECONDS, visibility_seconds=VISIBILITY_SECONDS
             )
@@ -95,12 +113,22 @@ class _Redrive:
                 self._kept += [message.receipt for message in messages]
                 return
             self._seen |= {message.id for message in fresh}
-            await self._move([message for message in fresh if self._chosen(message)])
+            old = [message for message in fresh if self._was_there(message)]
+            late = late + 1 if fresh and not old else 0
+            await self._move([message for message in old if self._chosen(message)])
             self._progress("redriving", self._done.redriven, self._limit)
 
     @property
     def _room(self) -> int:
         return RECEIVE_MAX if self._limit is None else self._limit - self._done.redriven
+
+    def _was_there(self, message: Message) -> bool:
+        """When the redrive began; if not, counted and put aside: it may be what this very redrive brought back."""
+        if message.sent_at <= self._began_at:
+            return True
+        self._done.later += 1
+        self._kept.append(message.receipt)
+        return False
 
     def _chosen(self, message: Message) -> bool:
         """Counted and put aside, if not."""

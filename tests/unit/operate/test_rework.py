@@ -15,7 +15,7 @@ from headsaw.operate.arguments import parse_rate, parse_seconds, parse_time, par
 from headsaw.operate.backfill import Selection, backfill
 from headsaw.operate.describe import NotFound
 from headsaw.operate.enqueue import send_all
-from headsaw.operate.redrive import redrive
+from headsaw.operate.redrive import Redriven, redrive
 from headsaw.operate.retry import NotRetried, retry
 from headsaw.ports import Outgoing
 
@@ -157,8 +157,10 @@ async def dead(lake: Lake, body: str, **attributes: str) -> None:
 
 
 async def redriven(lake: Lake, **arguments: Any) -> Any:
-    """With a clock that moves: the DLQ's last, empty receives wait."""
-    return await redrive(lake.config.control, _Ports(lake, dlq=_Unhurried(lake.dlq)), **arguments)  # type: ignore[arg-type]
+    """With a clock that moves: the DLQ's last, empty receives wait. `queues` and `dlq` replace the lake's."""
+    others = {name: arguments.pop(name) for name in ("queues", "dlq") if name in arguments}
+    ports: Any = _Ports(lake, **{"dlq": _Unhurried(lake.dlq), **others})
+    return await redrive(lake.config.control, ports, **arguments)
 
 
 class _Unhurried:
@@ -211,6 +213,42 @@ async def test_a_limit_is_exact_and_a_dry_run_moves_nothing(lake: Lake) -> None:
     assert ((await lake.dlq.depth()).visible, (await lake.queue.depth()).visible) == (25, 0)
     assert (await redriven(lake, limit=12)).redriven == 12
     assert ((await lake.dlq.depth()).visible, (await lake.queue.depth()).visible) == (13, 12)
+
+
+class _StillBad:
+    """A source queue whose every message is a new letter in the DLQ a moment later: the file is still bad."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[str]:
+        await self._lake.pass_time(0.01)
+        for message in messages:
+            await dead(self._lake, message.body, **message.attributes, reason="corrupt_stream")
+        return []
+
+
+async def test_a_file_that_is_still_bad_is_redriven_once_and_its_new_letter_stays(lake: Lake) -> None:
+    for number in range(25):
+        await dead(lake, f'{{"n":{number}}}', reason="corrupt_stream")
+    await lake.pass_time(1)
+    done = Redriven()
+    await redriven(lake, queues=(_StillBad(lake),), done=done)
+    assert (done.redriven, done.later) == (25, 25)
+    assert (await lake.dlq.depth()).visible == 25
+
+
+async def test_a_dlq_that_grows_without_end_does_not_hold_a_redrive_up(lake: Lake) -> None:
+    class Growing(_Unhurried):
+        async def receive(self, **wanted: Any) -> Any:
+            await lake.pass_time(0.01)
+            for _ in range(10):
+                await dead(lake, "{}", reason="poison")
+            return await super().receive(**wanted)
+
+    await dead(lake, "{}", reason="poison")
+    done = await redriven(lake, dlq=Growing(lake.dlq))
+    assert done.redriven == 1
 
 
 async def test_what_the_source_queue_refuses_stays_in_the_dlq(lake: Lake) -> None:
