@@ -2,6 +2,7 @@ from uuid import uuid4
 
 import pytest
 
+from headsaw.adapters.aws import Aws
 from headsaw.adapters.connect import connect
 from headsaw.adapters.local import create_resources, is_loopback
 from headsaw.config import ServiceSettings
@@ -42,6 +43,14 @@ async def test_everything_that_a_configuration_names_exists_after_a_local_setup_
             assert (await queue.traits()).retention_seconds == 14 * DAY
         for bucket in (config.control.bucket, config.datasets[0].source.bucket, config.datasets[0].destination.bucket):
             await aws.store.ping(bucket)
+
+
+async def test_aws_region_is_the_region_of_every_client_whoever_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    async with Aws() as aws, Aws(region="eu-west-1") as configured:
+        assert (await aws.client("sqs")).meta.region_name == "eu-central-1"
+        assert (await configured.client("sqs")).meta.region_name == "eu-west-1"
 
 
 async def test_a_local_setup_never_asks_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:

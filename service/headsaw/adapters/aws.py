@@ -3,12 +3,14 @@
 Retries are botocore's `standard` mode: bounded tries with jittered backoff and a retry quota. Not `adaptive`: its
 client-side rate limiter is shared by all calls of a client, so one throttled prefix would hold up lease renewals; what
 outlasts the bounded tries is an `Outage`, and the worker's own backoff takes over. Endpoints come from AWS_ENDPOINT_URL
-and AWS_ENDPOINT_URL_<SERVICE>, credentials and region from the usual chain: botocore reads them, nothing here does.
+and AWS_ENDPOINT_URL_<SERVICE>, credentials and region from the usual chain, which botocore reads. Only AWS_REGION is
+read here: ECS and Lambda set it, and botocore knows AWS_DEFAULT_REGION and profiles alone.
 
 Messages of errors name buckets, queues and tables, never object keys: they may end up in logs.
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -45,8 +47,9 @@ _USER_AGENT: Final = f"headsaw botocore/{botocore.__version__}"
 class Aws:
     """An async context that owns one client per service; each is made at its first use and closed at the end.
 
-    `endpoint_url` overrides the environment for every service. Where a `clock` is given, the Date headers of DynamoDB's
-    answers correct it. A `session` that is shared keeps AWS's API descriptions loaded.
+    `region` overrides AWS_REGION, and that what botocore finds by itself; `endpoint_url` overrides the environment for
+    every service. Where a `clock` is given, the Date headers of DynamoDB's answers correct it. A `session` that is
+    shared keeps AWS's API descriptions loaded.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Aws:
         clock: LedgerClock | None = None,
         session: AioSession | None = None,
     ) -> None:
-        self._region = region
+        self._region = region or os.environ.get("AWS_REGION") or None
         self._endpoint_url = endpoint_url
         self._connections = connections
         self._tries = tries

@@ -1,6 +1,5 @@
 """Everything that a configuration names in AWS, connected: queues, ledger, buckets, one clock."""
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,13 +40,9 @@ def not_counted(service: str, operation: str) -> None:
 async def connect(
     config: ServiceSettings, count: CountCall = not_counted, spent: Spent | None = None
 ) -> AsyncIterator[Connected]:
-    """Clients exist, nothing was asked of AWS yet. Raises UsageError where region or endpoint are wrong.
-
-    ECS and Lambda set AWS_REGION, which botocore doesn't read; AWS_DEFAULT_REGION and profiles it reads itself.
-    """
+    """Clients exist, nothing was asked of AWS yet. Raises UsageError where region or endpoint are wrong."""
     clock = LedgerClock()
-    region = config.region or os.environ.get("AWS_REGION")
-    async with Aws(region=region, clock=clock, connections=connections(config)) as aws:
+    async with Aws(region=config.region, clock=clock, connections=connections(config)) as aws:
         sqs, s3, dynamodb = [await _counted(aws, service, count) for service in ("sqs", "s3", "dynamodb")]
         yield Connected(
             queues=tuple(SqsQueue(sqs, url) for url in config.queue_urls),
