@@ -19,7 +19,7 @@ from headsaw.adapters.s3 import S3ObjectStore
 from headsaw.adapters.sqs import SqsQueue
 from headsaw.core.commit import PendingUpload, UploadedPart
 from headsaw.core.conversion import OutputKind
-from headsaw.errors import AccessDenied, HeadsawError, SourceUnreadable, Throttled, Unreachable, UsageError
+from headsaw.errors import AccessDenied, HeadsawError, Outage, SourceUnreadable, Throttled, Unreachable, UsageError
 from headsaw.ports import CompleteResult, Outgoing
 
 UPLOAD = PendingUpload("lake", "secret-key", "u", "t", (UploadedPart(1, "e", 1, "AAAAAA=="),), OutputKind.TABLE)
@@ -101,6 +101,8 @@ DENIAL = 'User: x isn\'t authorized to perform s3:PutObject on resource: "arn:aw
         pytest.param(s3_error(403, "InvalidAccessKeyId"), read_all, AccessDenied, id="unknown key id"),
         pytest.param(s3_error(403, "RequestTimeTooSkewed"), put, AccessDenied, id="wrong clock"),
         pytest.param(s3_error(400, "KMS.DisabledException"), put, AccessDenied, id="disabled key"),
+        pytest.param(s3_error(400, "SomethingNew"), put, Outage, id="a code that nobody knows"),
+        pytest.param(answer(418), look, Outage, id="a status that nobody knows"),
         pytest.param(s3_error(404, "NoSuchBucket"), put, UsageError, id="no such bucket"),
         pytest.param(s3_error(400, "AuthorizationHeaderMalformed"), put, UsageError, id="another region"),
     ],
@@ -115,6 +117,13 @@ async def test_an_answer_becomes_the_error_that_it_means(
     assert "s3://lake" in str(raised.value)
     assert "secret-key" not in str(raised.value)
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("operation", ["AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"])
+def test_a_role_that_cannot_be_assumed_is_denied_access(operation: str) -> None:
+    refusal = ClientError({"Error": {"Code": "InvalidIdentityToken", "Message": "because"}}, operation)
+    with pytest.raises(AccessDenied, match="can't be assumed"), translated("read"):
+        raise refusal
 
 
 async def test_nobody_listening_is_unreachable_and_names_the_host() -> None:
@@ -223,6 +232,7 @@ async def test_a_bug_of_the_caller_stays_what_it_is() -> None:
         ("KmsAccessDenied", AccessDenied),
         ("AccessDeniedException", AccessDenied),
         ("InvalidClientTokenId", AccessDenied),
+        ("SomethingNewException", Outage),
         ("QueueDoesNotExist", UsageError),
         ("AWS.SimpleQueueService.NonExistentQueue", UsageError),
     ],

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 
 from headsaw.adapters.clock import SystemClock
 from headsaw.adapters.inline import InlineConverter
-from headsaw.adapters.inline_sources import PREFETCH_BYTES, SMALL_BYTES
+from headsaw.adapters.inline_sources import PREFETCH_BYTES, SMALL_BYTES, Denials, Prefetch
 from headsaw.adapters.ledger import TableLedger
 from headsaw.adapters.memory.object_store import MemoryObjectStore
 from headsaw.adapters.memory.table import MemoryTable
@@ -34,7 +35,7 @@ from headsaw.core.model import (
     WorkerId,
 )
 from headsaw.core.settings import DatasetSettings, S3Prefix
-from headsaw.errors import AccessDenied, Unreachable
+from headsaw.errors import AccessDenied, LeaseLost, Unreachable
 from headsaw.ports import CompleteResult, ConvertedBatch
 
 SETTINGS = DatasetSettings.model_validate(
@@ -170,6 +171,28 @@ async def test_a_forbidden_bucket_is_an_outage_but_one_forbidden_object_is_rejec
         await converter.convert(batch(sources, attempt=9), SETTINGS, sources)
 
 
+async def test_forbidden_objects_that_arrived_together_are_told_from_a_forbidden_bucket(
+    store: MemoryObjectStore,
+) -> None:
+    sources: list[Source] = [await land(store, f"clicks/{n}", b"{}\n") for n in range(100)]
+    store.denied.update(f"landing/clicks/{n}" for n in range(20))
+    for attempt in (3, 4, 9):
+        denials = Denials(store, sources, attempt)
+        assert [await denials.judge(denied) for denied in sources[:20]] == [True] * 20
+
+
+async def test_a_stopped_prefetch_also_ends_the_wait_for_what_was_taken_and_never_fetched(
+    store: MemoryObjectStore,
+) -> None:
+    sources: list[Source] = [await land(store, f"clicks/{n}", b"{}\n") for n in range(2)]
+    prefetch = Prefetch(store, sources)
+    taken = prefetch.take(1)
+    assert taken is not None
+    await prefetch.stop()
+    with pytest.raises(LeaseLost):
+        taken.result(timeout=0)
+
+
 class Halting:
     """A store in which one object is read only when `go` is set, or never answers."""
 
@@ -218,6 +241,38 @@ async def test_a_cancelled_conversion_leaves_no_upload_and_no_thread_behind(
         await task
     assert store.pending_uploads("lake") == ()
     await converter.close()  # would wait for ever for a thread that still runs
+
+
+async def test_a_conversion_that_is_cancelled_twice_still_waits_for_its_thread_and_aborts_its_uploads(
+    store: MemoryObjectStore, ledger: TableLedger
+) -> None:
+    reached, go = threading.Event(), threading.Event()
+    tokens = iter(["first", "second"])
+
+    def new_token() -> str:
+        """The thread halts with its first upload begun."""
+        token = next(tokens)
+        if token == "second":
+            reached.set()
+            go.wait()
+        return token
+
+    converter = InlineConverter(store, ledger, SystemClock(), QUARANTINE, new_token, threads=1, memory_bytes=64 << 20)
+    sources: list[Source] = [await land(store, "clicks/a", b'{"n":1}\nbroken\n')]
+    task = asyncio.create_task(converter.convert(batch(sources), SETTINGS, sources))
+    try:
+        await asyncio.to_thread(reached.wait)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.01)
+        assert not task.done(), "the thread still runs, and could go on uploading"
+    finally:
+        go.set()
+    closing = asyncio.create_task(converter.close())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await closing
+    assert (store.pending_uploads("lake"), store.pending_uploads("control")) == ((), ())
 
 
 async def test_an_outage_while_reading_passes_through_and_leaves_nothing(

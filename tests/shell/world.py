@@ -29,13 +29,15 @@ from headsaw.core.conversion import (
     RejectReason,
 )
 from headsaw.core.facts import Fact
+from headsaw.core.lifecycle import Event, advance
 from headsaw.core.model import Batch, BatchState, RecordRange, Source, SourceFile, WorkerId
 from headsaw.core.naming import output_stem
 from headsaw.core.notification import synthetic_event
 from headsaw.core.settings import DatasetSettings, S3Prefix
 from headsaw.core.table_schema import TableSchema
 from headsaw.errors import ConversionFailed, SourceUnreadable
-from headsaw.ports import Clock, ConvertedBatch, ObjectStore, Outgoing
+from headsaw.ports import Accepted, Clock, ConvertedBatch, ObjectStore, Outgoing
+from headsaw.worker.claiming import claim
 from headsaw.worker.context import Context, Limits, World
 from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
@@ -124,6 +126,16 @@ class ToyConverter:
             await self.store.abort_upload(upload.bucket, upload.key, upload.upload_id)
 
 
+class Around:
+    """A port whose calls go through, except those that a subclass defines."""
+
+    def __init__(self, port: Any) -> None:
+        self.port = port
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.port, name)
+
+
 @dataclass
 class Site:
     """Everything that outlives a worker: queues, buckets, ledger table; and the facts that all workers told."""
@@ -168,6 +180,22 @@ class Site:
 
     async def send(self, body: str, **attributes: str) -> None:
         assert await self.queue.send([Outgoing("m", body, attributes)]) == []
+
+    async def claimed(self, worker: str, source: SourceFile) -> tuple[Context, Batch]:
+        """A batch of that file, READY under the lease of a worker that isn't running, and that worker's context."""
+        context = self.context(worker)
+        await context.world.ledger.put_settings(self.datasets[0])
+        outcome = await claim(context, self.datasets[0].name, self.datasets[0].hash, [source])
+        assert outcome.batch is not None
+        return context, outcome.batch
+
+    async def apply(self, batch: Batch, *events: Event) -> Batch:
+        """The batch after these transitions, which its holder makes."""
+        for event in events:
+            result = await self.ledger().apply(batch, advance(batch, event))
+            assert isinstance(result, Accepted)
+            batch = result.batch
+        return batch
 
     def published(self, name: str = "clicks") -> Counter[str]:
         """Every row that a reader sees, and how often."""

@@ -4,7 +4,16 @@ from typing import Any
 import pytest
 
 from headsaw.core.model import SourceFile
-from headsaw.core.notification import Landed, Nothing, Records, Unreadable, parse_notification, synthetic_event
+from headsaw.core.notification import (
+    ORIGINAL_MESSAGE_ID,
+    Landed,
+    Nothing,
+    Records,
+    Unreadable,
+    message_identity,
+    parse_notification,
+    synthetic_event,
+)
 
 
 def s3_record(key: str = "in/a.json", name: str = "ObjectCreated:Put", **thing: Any) -> dict[str, Any]:
@@ -129,6 +138,51 @@ def test_what_cannot_be_understood_has_a_reason(body: str) -> None:
     parsed = parse(body)
     assert isinstance(parsed, Unreadable)
     assert parsed.reason
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        s3_record(key="in/\ud800"),
+        s3_record(key="k" * 1025),
+        s3_record(key="%41" * 1025),
+        s3_record(key="é" * 513),
+        s3_record(eTag=""),
+        s3_record(eTag='"'),
+        s3_record(eTag="e" * 256),
+        s3_record(eTag="\udfff"),
+        s3_record(versionId="v" * 1025),
+        s3_record(versionId=7),
+        {**s3_record(), "s3": {"bucket": {"name": "b" * 256}, "object": {"key": "k", "eTag": "e"}}},
+    ],
+)
+def test_what_s3_cannot_have_sent_has_a_reason_too(record: dict[str, Any]) -> None:
+    parsed = parse(s3_event(record))
+    assert isinstance(parsed, Unreadable)
+    assert parsed.reason.encode()
+
+
+def test_the_longest_key_that_s3_allows_is_read() -> None:
+    parsed = parse(s3_event(s3_record("%C3%A9" * 512)))
+    assert isinstance(parsed, Landed)
+    assert parsed.files[0].key == "é" * 512
+
+
+@pytest.mark.parametrize("size", [-1, 2**63, 10**45, True, 1.5, "5"])
+def test_a_size_that_no_object_has_is_unknown(size: object) -> None:
+    parsed = parse(s3_event(s3_record(size=size)))
+    assert isinstance(parsed, Landed)
+    assert parsed.files[0].size is None
+
+
+@pytest.mark.parametrize("original", ["", "x" * 101, "a b", "a/b", "id\n", "\ud800"])
+def test_an_original_id_that_no_message_had_is_passed_over(original: str) -> None:
+    assert message_identity("m", {ORIGINAL_MESSAGE_ID: original}) == "m"
+
+
+def test_a_redriven_message_keeps_its_original_id() -> None:
+    assert message_identity("m", {ORIGINAL_MESSAGE_ID: "5fea7756-0ea4"}) == "5fea7756-0ea4"
+    assert message_identity("m", {}) == "m"
 
 
 def test_a_synthetic_event_is_read_back_as_the_files_that_it_names() -> None:
