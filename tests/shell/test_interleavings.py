@@ -455,3 +455,74 @@ def test_any_other_error_of_the_system_counts_as_a_failure() -> None:
         assert [letter["reason"] for letter in site.dead_letters()] == ["OSError"]
 
     run(scenario())
+
+
+class Failing(Around):
+    """A port one of whose calls raises what it is told to, as long as it is told to."""
+
+    def __init__(self, port: object, call: str, error: Exception) -> None:
+        super().__init__(port)
+        self._call, self.error = call, error
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        if name != self._call:
+            return found
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.error is not None:
+                raise self.error
+            return await found(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("error", [UsageError("no such table"), ProtocolViolation("odd"), ValueError("odd")])
+def test_a_ledger_that_takes_nothing_sends_no_file_to_the_dlq(error: Exception) -> None:
+    async def scenario() -> None:
+        site = Site()
+        for n in range(4):
+            await site.land(f"clicks/{n}", f"row-{n}")
+        ledger = Failing(site.ledger(), "claim", error)
+        async with Running(site.worker(ledger=ledger)) as (task,):  # type: ignore[arg-type]
+            await site.clock.sleep(600.0)
+            assert site.dead_letters() == []
+            ledger.error = None  # type: ignore[assignment]
+            await site.settled()
+            assert not task.done()
+        assert site.published() == Counter([f"row-{n}" for n in range(4)])
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("call", ["delete", "set_visibility"])
+def test_a_queue_that_refuses_to_settle_messages_stops_no_worker(call: str) -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.land("clicks/a", "row")
+        await site.land("elsewhere/b", "row")
+        queue = Failing(site.queue, call, UsageError("no such queue"))
+        async with Running(site.worker(queues=(queue,))) as (task,):
+            await site.clock.sleep(300.0)
+            assert not task.done()
+        assert site.published() == Counter(["row"])
+
+    run(scenario())
+
+
+def test_a_dlq_or_a_control_bucket_that_is_gone_stops_no_worker() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.send("hello")
+        await site.send("one", dataset="clicks")
+        dlq = Failing(site.dlq, "send", UsageError("no such queue"))
+        store = Failing(site.store, "put", UsageError("no such bucket"))
+        async with Running(site.worker(dlq=dlq, store=store)) as (task,):
+            await site.clock.sleep(300.0)
+            assert not task.done()
+            dlq.error = store.error = None  # type: ignore[assignment]
+            await site.settled()
+        assert site.published() == Counter(["one"])
+        assert len(site.dead_letters()) == 1
+
+    run(scenario())

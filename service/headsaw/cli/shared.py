@@ -4,6 +4,8 @@ import asyncio
 import gc
 import json
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -60,11 +62,22 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result, on uvloop. Rarely is garbage looked for: parsing makes many objects and hardly a cycle."""
+    """The coroutine's result, on uvloop. Garbage is rarely looked for: parsing makes many objects, hardly a cycle."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+def command_name() -> str:
+    """How this very headsaw is called from a shell in any folder."""
+    called = Path(sys.argv[0])
+    if called.name != "headsaw":  # python -m headsaw
+        return f"{shlex.quote(sys.executable)} -m headsaw"
+    found = shutil.which("headsaw")
+    if found is not None and (not called.exists() or Path(found).samefile(called)):
+        return "headsaw"
+    return shlex.quote(str(called.absolute()))
 
 
 def explain(error: HeadsawError) -> int:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from headsaw.core.facts import OutageMet, Where
-from headsaw.errors import Outage
+from headsaw.errors import HeadsawError
 from headsaw.ports import MESSAGE_BYTES_MAX, Outgoing
 from headsaw.worker.context import Context
 
@@ -38,8 +38,8 @@ async def send_dead_letter(
         # Refused, not unanswered: this DLQ may allow less than SQS does. A short note always fits.
         note = Outgoing(letter_id, await _stored(context, letter_id, body), message.attributes)
         return message.body != note.body and not await context.world.dlq.send([note])
-    except Outage as outage:
-        context.tell(OutageMet(Where.DLQ, type(outage).__name__, str(outage)))
+    except HeadsawError as error:
+        context.tell(OutageMet(Where.DLQ, type(error).__name__, str(error)))
         return False
 
 

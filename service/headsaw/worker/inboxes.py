@@ -13,7 +13,7 @@ from headsaw.core.batching import Buffer, Entry, FlushCause
 from headsaw.core.facts import BatchClaimed, FilesSeen, OutageMet, Where
 from headsaw.core.model import Batch, DatasetName, Source, SourceFile
 from headsaw.core.settings import DatasetSettings
-from headsaw.errors import Outage
+from headsaw.errors import HeadsawError
 from headsaw.worker.claiming import ClaimOutcome, claim
 from headsaw.worker.context import Context
 from headsaw.worker.settling import Delivery, Settling
@@ -60,6 +60,7 @@ class Inboxes:
         self.has_space.set()
         self.failures = 0
         """Claims in a row that met an outage."""
+        self._claimed_at = 0.0
 
     def __len__(self) -> int:
         """Sources that wait to be claimed."""
@@ -144,8 +145,8 @@ class Inboxes:
         """Stored first, so that the claim can name byte ranges."""
         try:
             ranges = await spool(self._context, [entry.source for entry in entries])
-        except Outage as outage:
-            await self._postpone(entries, Where.BUCKET, outage)
+        except HeadsawError as error:
+            await self._postpone(entries, Where.BUCKET, error)
             return
         claimable = [Entry[Source, Delivery](r, e.since, e.receipts) for r, e in zip(ranges, entries, strict=True)]
         await self._claim(settings, claimable, cause)
@@ -155,14 +156,15 @@ class Inboxes:
     ) -> None:
         try:
             outcome = await claim(self._context, settings.name, settings.hash, [entry.source for entry in entries])
-        except Outage as outage:
+        except HeadsawError as error:
             self.failures += 1
-            await self._postpone(entries, Where.LEDGER, outage)
+            await self._postpone(entries, Where.LEDGER, error)
             return
         except Exception as error:  # noqa: BLE001 - one odd source must not stop every worker that receives it
             await self._isolate(settings, entries, cause, error)
             return
         self.failures = 0
+        self._claimed_at = self._context.world.clock.now()
         self._tell_claim(settings, outcome, cause)
         if outcome.batch is not None:
             await self._claimed.put(outcome.batch)
@@ -171,19 +173,28 @@ class Inboxes:
     async def _isolate(
         self, settings: DatasetSettings, entries: "Sequence[Entry[Any, Delivery]]", cause: FlushCause, error: Exception
     ) -> None:
-        """The ledger can't take one of these: halves are claimed apart, down to the culprit, which goes to the DLQ."""
+        """The ledger can't take one of these: halves are claimed apart, down to the culprit, which goes to the DLQ.
+
+        Only if the ledger took something else since the culprit was sent, or it has been tried for long: otherwise it
+        may be the ledger that is odd.
+        """
         if len(entries) > 1:
             middle = len(entries) // 2
             await self._claim(settings, entries[:middle], cause)
             await self._claim(settings, entries[middle:], cause)
             return
-        self._context.tell(OutageMet(Where.LEDGER, type(error).__name__, str(error)))
+        now = self._context.world.clock.now()
         for delivery in dict.fromkeys(entries[0].receipts):
-            await self._settling.dead_letter(delivery, f"can't be claimed: {type(error).__name__}")
+            sent_at = delivery.message.sent_at
+            if self._claimed_at >= sent_at or now - sent_at > self._context.limits.foreign_seconds:
+                await self._settling.dead_letter(delivery, f"can't be claimed: {type(error).__name__}")
+            else:
+                await self._settling.give_back([delivery], OUTAGE_DELAY_SECONDS)
+        self._context.tell(OutageMet(Where.LEDGER, type(error).__name__, str(error)))
 
-    async def _postpone(self, entries: "Sequence[Entry[Any, Delivery]]", where: Where, outage: Outage) -> None:
+    async def _postpone(self, entries: "Sequence[Entry[Any, Delivery]]", where: Where, error: HeadsawError) -> None:
         """Unclaimed as far as we know: the messages come back later. What was claimed unheard is recovered."""
-        self._context.tell(OutageMet(where, type(outage).__name__, str(outage)))
+        self._context.tell(OutageMet(where, type(error).__name__, str(error)))
         await self._settling.give_back([d for entry in entries for d in entry.receipts], OUTAGE_DELAY_SECONDS)
 
     def _tell_claim(self, settings: DatasetSettings, outcome: ClaimOutcome, cause: FlushCause) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headsaw.core.facts import MessageFate, MessagesSettled, OutageMet, Where
 from headsaw.core.notification import ORIGINAL_MESSAGE_ID, message_identity
-from headsaw.errors import Outage
+from headsaw.errors import HeadsawError
 from headsaw.ports import Message, Queue
 from headsaw.worker.context import Context
 from headsaw.worker.dead_letters import send_dead_letter
@@ -46,7 +46,7 @@ class Settling:
         done: list[Delivery] = []
         for delivery in deliveries:
             delivery.unsettled -= 1
-            if delivery.unsettled == 0:
+            if delivery.unsettled == 0 and delivery.fate is not MessageFate.DEAD_LETTERED:
                 done.append(delivery)
         await self.settle(done)
 
@@ -73,8 +73,8 @@ class Settling:
         for queue, receipts in _by_queue(deliveries):
             try:
                 await queue.delete(receipts)
-            except Outage as outage:
-                self._context.tell(OutageMet(Where.QUEUE, type(outage).__name__, str(outage)))
+            except HeadsawError as error:
+                self._context.tell(OutageMet(Where.QUEUE, type(error).__name__, str(error)))
 
     async def give_back(self, deliveries: Iterable[Delivery], delay_seconds: float) -> None:
         """They are delivered again after the delay; at the visibility timeout if even this fails."""
@@ -82,15 +82,18 @@ class Settling:
         for queue, receipts in _by_queue(dict.fromkeys(deliveries)):
             try:
                 await queue.set_visibility(receipts, delay)
-            except Outage as outage:
-                self._context.tell(OutageMet(Where.QUEUE, type(outage).__name__, str(outage)))
+            except HeadsawError as error:
+                self._context.tell(OutageMet(Where.QUEUE, type(error).__name__, str(error)))
             self._context.tell(MessagesSettled(MessageFate.RETURNED, len(receipts)))
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """In the DLQ and deleted; if the DLQ can't take it now, it comes back after its visibility timeout."""
+        if delivery.fate is MessageFate.DEAD_LETTERED:
+            return
         message = delivery.message
         ours = {"reason": reason, ORIGINAL_MESSAGE_ID: message_identity(message.id, message.attributes)}
         if await send_dead_letter(self._context, message.id, message.body, ours, message.attributes):
+            delivery.fate = MessageFate.DEAD_LETTERED
             await self._delete([delivery])
             self._context.tell(MessagesSettled(MessageFate.DEAD_LETTERED, 1, reason))
 
