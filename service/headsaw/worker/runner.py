@@ -10,11 +10,9 @@ import errno
 from collections.abc import Sequence
 
 from headsaw.core import lifecycle
-from headsaw.core.commit import CommitRecord, RejectedSource, digest, violations
+from headsaw.core.commit import CommitRecord, digest, violations
 from headsaw.core.facts import (
     BatchCommitted,
-    BatchConverted,
-    BatchDone,
     BatchFailed,
     BatchReleased,
     BatchUnpublishable,
@@ -31,6 +29,7 @@ from headsaw.errors import HeadsawError, LeaseLost, Outage, ProtocolViolation, U
 from headsaw.ports import Accepted, ConvertedBatch, Refused, Unpublishable
 from headsaw.worker.context import Context
 from headsaw.worker.leases import Held, LeaseKeeper
+from headsaw.worker.outcomes import commit_record, converted_fact, done_fact
 from headsaw.worker.publisher import dispose, load_record
 
 FAILURE_BACKOFF = Backoff(base_seconds=1.0, cap_seconds=60.0, floor_seconds=0.2)
@@ -202,13 +201,13 @@ class Runner:
                 held, f"{type(error).__name__}: {error}" if isinstance(error, HeadsawError) else type(error).__name__
             )
             return None
-        self._context.tell(_converted_fact(held.batch, converted))
+        self._context.tell(converted_fact(held.batch, converted))
         return await self._commit(held, settings, sources, converted)
 
     async def _commit(
         self, held: Held, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
     ) -> CommitRecord | None:
-        record = _record(held.batch, settings, sources, converted)
+        record = commit_record(held.batch, settings, sources, converted)
         wrong = violations(record, held.batch)
         if self._context.world.clock.now() - converted.oldest_upload_at > UPLOAD_AGE_SECONDS_MAX:
             wrong.append("its oldest upload is too old to be sure of")
@@ -255,7 +254,7 @@ class Runner:
             )
         await held.advance(Finish(self._context.world.clock.now()))
         self.finished += 1
-        self._context.tell(_done_fact(held.batch, record, self._context.world.clock.now()))
+        self._context.tell(done_fact(held.batch, record, self._context.world.clock.now()))
 
     # --- failures
 
@@ -309,51 +308,3 @@ class Runner:
 def _whereabouts(batch: Batch) -> Where:
     """The part of the world that a batch in this state depends on most."""
     return Where.DLQ if batch.state is BatchState.FAILING else Where.BUCKET
-
-
-def _record(
-    batch: Batch, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
-) -> CommitRecord:
-    report = converted.report
-    return CommitRecord(
-        batch=batch.id,
-        dataset=batch.dataset,
-        attempt=batch.attempt,
-        lease_epoch=batch.lease.epoch,
-        engine="inline",
-        settings=settings.hash,
-        schema_version=report.schema.version,
-        sources=tuple(sources),
-        files=report.files,
-        rejected=tuple(RejectedSource(r.index, r.reason, r.detail) for r in report.rejections),
-        uploads=converted.uploads,
-        oldest_upload_at=converted.oldest_upload_at,
-        rescued_values=report.rescued_values,
-        bytes_in=report.bytes_in,
-    )
-
-
-def _converted_fact(batch: Batch, converted: ConvertedBatch) -> BatchConverted:
-    return BatchConverted(
-        batch=batch,
-        counts=converted.report.counts,
-        rescued_values=converted.report.rescued_values,
-        bytes_in=converted.report.bytes_in,
-        bytes_out=sum(upload.size for upload in converted.uploads),
-        outputs=len(converted.uploads),
-        seconds=converted.seconds,
-        cpu_seconds=converted.cpu_seconds,
-    )
-
-
-def _done_fact(batch: Batch, record: CommitRecord, now: float) -> BatchDone:
-    return BatchDone(
-        batch=batch,
-        counts=record.counts,
-        rejected=len(record.rejected),
-        rescued_values=record.rescued_values,
-        bytes_in=record.bytes_in,
-        bytes_out=sum(upload.size for upload in record.uploads),
-        outputs=len(record.uploads),
-        age_seconds=max(0.0, now - batch.created_at),
-    )

@@ -158,7 +158,7 @@ async def test_an_emulator_that_never_answers_is_given_up_and_stopped(tmp_path: 
 
 def test_an_installation_that_failed_is_not_taken_for_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/")
     monkeypatch.setenv("PIP_RETRIES", "0")
     installation = Installation(tmp_path / "emulator")
     told: list[str] = []

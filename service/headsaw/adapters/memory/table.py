@@ -3,6 +3,7 @@ and transaction, 4 MB a transaction, tokens that make a repeated transaction one
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from headsaw.adapters.limits import RequestRefused
 from headsaw.adapters.table import (
     Absent,
     Always,
@@ -29,10 +30,6 @@ TRANSACTION_BYTES_MAX = 4 * 1024**2
 KEY_BYTES_MAX = {"pk": 2048, "sk": 1024}
 TOKEN_SECONDS = 600.0
 PAGE_ITEMS = 100
-
-
-class RequestRefused(ValueError):  # noqa: N818 - named after what it tells
-    """What DynamoDB answers with a ValidationException: a bug of the caller."""
 
 
 class MemoryTable:
