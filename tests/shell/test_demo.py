@@ -3,8 +3,10 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,60 @@ def test_an_endpoint_where_nobody_answers_is_a_clear_error(tmp_path: Path) -> No
     assert result.returncode == 1
     assert "127.0.0.1:9" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it started and that still run."""
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
+)
+def test_nothing_outlives_a_demo_however_it_ends(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    command = [sys.executable, "-m", "headsaw", "demo", "--output", str(tmp_path / "out"), "--files", "10", "--serve"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HEADSAW_"))}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
+        env={**environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        told = ""
+        try:
+            while " describe s3:" not in told:
+                told += (line := process.stdout.readline())
+                assert line, told
+            started = children(process.pid)
+            process.send_signal(number)
+            told += process.stdout.read()
+            assert process.wait(60) == status, told
+        finally:
+            process.kill()
+    assert len(started) == 3  # the emulator, two workers
+    assert "Traceback" not in told
+    assert told.strip().endswith("Stopped.") == (number is not signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(map(runs, started)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(runs, started))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # no folder for a while is left
+
+
+def test_an_output_that_can_be_no_folder_is_a_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for output in (file, file / "below", Path("/proc/demo")):
+        result = demo(tmp_path, "--output", str(output))
+        assert result.returncode == 2
+        assert "choose another folder" in " ".join(result.stderr.split())
+        assert "Traceback" not in result.stderr

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from headsaw.app_demo import run_bench, run_demo
-from headsaw.cli.shared import JsonOption, err, out, print_json, run_async
+from headsaw.cli.display import count_of, plain
+from headsaw.cli.shared import JsonOption, command_name, err, out, print_json, run_async
 from headsaw.convert import parser_name
 from headsaw.demo.outcome import sample, schema_document
 from headsaw.demo.plan import Plan
@@ -17,6 +20,10 @@ from headsaw.errors import UsageError
 from headsaw.telemetry.metrics import api_calls
 
 SAMPLE_COLUMNS = 4
+SAMPLE_CHARS = 26
+"""Of a value: a time with its zone fits."""
+CELL_CHARS = 3
+"""What a column takes beside its values: a border and two spaces."""
 SERVICES = ("sqs", "dynamodb", "s3")
 
 
@@ -61,11 +68,11 @@ def demo(
         if as_json:
             print_json(_document(result))
 
-    raise typer.Exit(run_async(run_demo(plan, console, shown)))
+    raise typer.Exit(run_async(run_demo(plan, console, shown, command_name())))
 
 
 def _document(result: Shown) -> dict[str, Any]:
-    outcome, counts = result.outcome, result.outcome.counts
+    outcome, counts, used = result.outcome, result.outcome.counts, result.fleet.used()
     return {
         "files": outcome.files,
         "rejected_files": outcome.rejected,
@@ -81,8 +88,8 @@ def _document(result: Shown) -> dict[str, Any]:
         "quarantine": outcome.quarantine,
         "schema": schema_document(result.schemas),
         "seconds": round(result.seconds, 3),
-        "cpu_seconds": round(result.fleet.usage.cpu_seconds, 3),
-        "peak_rss_bytes": result.fleet.usage.peak_rss_bytes,
+        "cpu_seconds": round(used.cpu_seconds, 3),
+        "peak_rss_bytes": used.peak_rss_bytes,
         "parser": parser_name(),
         "batches": outcome.batches,
         "workers": result.plan.workers,
@@ -118,18 +125,22 @@ def _summary(result: Shown) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     kills = f", {result.fleet.kills} of them killed with -9" if result.fleet.kills else ""
-    table.add_row("landed", f"{truth.files} files, announced by {truth.messages} messages")
-    table.add_row("workers", f"{result.plan.workers} processes{kills}")
+    announced = count_of(truth.messages, "message")
+    table.add_row("landed", f"{count_of(truth.files, 'file')}, announced by {announced}")
+    table.add_row("workers", f"{count_of(result.plan.workers, 'process', 'processes')}{kills}")
     table.add_row("batches", f"{outcome.batches} published in {result.seconds:.1f} s")
     table.add_row("lines", f"{counts.lines:,}")
-    table.add_row("  rows", f"{counts.rows:,} in {len(outcome.outputs)} Parquet files")
-    table.add_row("  quarantined", f"{counts.quarantined:,}, byte for byte in {len(outcome.quarantine)} objects")
+    table.add_row("  rows", f"{counts.rows:,} in {count_of(len(outcome.outputs), 'Parquet file')}")
+    kept = count_of(len(outcome.quarantine), "object")
+    table.add_row("  quarantined", f"{counts.quarantined:,}, byte for byte in {kept}")
     table.add_row("  blank", f"{counts.blank:,}")
-    table.add_row("rejected", f"{len(outcome.rejected)} files, {result.dead_letters} messages in the DLQ")
+    letters = count_of(result.dead_letters, "message")
+    table.add_row("rejected", f"{count_of(len(outcome.rejected), 'file')}, {letters} in the DLQ")
     latency = outcome.latency_seconds
     table.add_row("latency", f"p50 {latency['p50']:.1f} s, p99 {latency['p99']:.1f} s from landing to published")
-    usage = result.fleet.usage
-    table.add_row("cost", f"{usage.cpu_seconds:.1f} s CPU, {usage.peak_rss_bytes / 2**20:.0f} MiB the largest worker")
+    used = result.fleet.used()
+    if used.peak_rss_bytes:  # /proc told
+        table.add_row("cost", f"{used.cpu_seconds:.1f} s CPU, {used.peak_rss_bytes / 2**20:.0f} MiB the largest worker")
     return table
 
 
@@ -140,14 +151,28 @@ def _show_sample(console: Console, result: Shown) -> None:
     frame = sample(result.parquet)
     if frame is None:
         return
-    scalar = [n for n, kind in frame.schema.items() if n and not n.startswith("_") and not kind.is_nested()]
-    flat = scalar[:SAMPLE_COLUMNS]
-    table = Table(title=f"{result.parquet[0].name}, first rows", title_justify="left")
-    for name in flat:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for row in frame.select(flat).iter_rows():
-        table.add_row(*(str(value).replace("[", r"\[") for value in row))
-    console.print(table)
+    console.print(f"\n{plain(result.parquet[0].name)}, first rows", soft_wrap=True)
+    console.print(preview(frame, console.width))
+
+
+def preview(frame: pl.DataFrame, width: int) -> Table:
+    """The first flat columns, as many as fit whole side by side; a value too long for any place is cut."""
+    table = Table()
+    shown: list[str] = []
+    left = width - 1
+    for name, kind in frame.schema.items():
+        if not name or name.startswith("_") or kind.is_nested():
+            continue
+        longest = max((cell_len(str(value)) for value in frame[name]), default=0)
+        wanted = max(cell_len(name), min(SAMPLE_CHARS, longest))
+        if wanted + CELL_CHARS > left or len(shown) == SAMPLE_COLUMNS:
+            break
+        left -= wanted + CELL_CHARS
+        table.add_column(plain(name), no_wrap=True, overflow="ellipsis", width=wanted)
+        shown.append(name)
+    for row in frame.select(shown).iter_rows():
+        table.add_row(*(plain(str(value)) for value in row))
+    return table
 
 
 def _show_verdict(console: Console, result: Shown) -> None:

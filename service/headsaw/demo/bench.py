@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headsaw.demo.feed import Truth, feed
-from headsaw.demo.fleet import Fleet, Usage
+from headsaw.demo.fleet import Fleet
 from headsaw.demo.plan import Plan
 from headsaw.demo.show import Site
 from headsaw.telemetry.metrics import WRITE_UNITS, api_calls, single_value
@@ -59,10 +59,10 @@ async def measure(plan: Plan, site: Site, fleet: Fleet) -> Measured:
     print(f"{truth.files} files landed, {truth.messages} messages wait; starting one worker", file=sys.stderr)  # noqa: T201
     await fleet.start()
     await fleet.all_answer()
-    began, before = time.monotonic(), _usage(fleet)
+    began, before = time.monotonic(), fleet.used()
     while not await _drained(site):  # noqa: ASYNC110 - the ledger sends no events
         await asyncio.sleep(WATCH_SECONDS)
-    seconds, after = time.monotonic() - began, _usage(fleet)
+    seconds, after = time.monotonic() - began, fleet.used()
     pages = await fleet.metrics()
     await fleet.stop()
     return Measured(
@@ -73,14 +73,6 @@ async def measure(plan: Plan, site: Site, fleet: Fleet) -> Measured:
         calls=api_calls(pages[0]),
         write_units=single_value(pages[0], WRITE_UNITS),
     )
-
-
-def _usage(fleet: Fleet) -> Usage:
-    usage = Usage()
-    for worker in fleet.workers:
-        if worker.process is not None:
-            usage.add(worker.process.pid)
-    return usage
 
 
 async def _drained(site: Site) -> bool:

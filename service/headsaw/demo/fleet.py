@@ -1,4 +1,7 @@
-"""Real worker processes, as a deployment would run them: started, watched, killed, restarted, stopped."""
+"""Real worker processes, as a deployment would run them: started, watched, killed, restarted, stopped.
+
+Each holds the other end of a pipe from this process (see `leashed`): none outlives it, however it ends.
+"""
 
 import asyncio
 import contextlib
@@ -7,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -75,8 +78,8 @@ class Fleet:
         environ = {**self.environ, "HEADSAW_HTTP__PORT": str(worker.port), "PYTHONUNBUFFERED": "1"}
         with (self.logs / f"worker-{worker.number}.log").open("ab") as log:
             worker.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "headsaw", "run", "-c", str(self.config), env=environ, stdout=log, stderr=log,
-                stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+                sys.executable, "-m", "headsaw.demo.leashed", "run", "-c", str(self.config), env=environ, stdout=log,
+                stderr=log, stdin=asyncio.subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
         worker.starts += 1
 
@@ -90,6 +93,14 @@ class Fleet:
         self.kills += 1
         await asyncio.sleep(pause_seconds)
         await self._spawn(worker)
+
+    def used(self) -> Usage:
+        """What all processes used until now, those that still run included."""
+        used = replace(self.usage)
+        for worker in self.workers:
+            if worker.process is not None and worker.alive:
+                used.add(worker.process.pid)
+        return used
 
     def dead(self) -> list[WorkerProcess]:
         """Workers whose process ended by itself: none should."""
