@@ -91,6 +91,7 @@ class _Audit:
         self._not_recounted = 0
         self._counts = FileCounts()
         self._batches = 0
+        self._lacking: dict[str, int] = {}
 
     async def run(self) -> AuditReport:
         started = self._ports.clock.monotonic()
@@ -189,6 +190,7 @@ class _Audit:
         result = await audit_batch(self._ports.store, batch, record, settings, self._findings)
         self._counts += result.counts
         self._not_recounted += result.not_recounted
+        self._lacking.update(result.lacking)
         self._batches += 1
         self._messages += sum(not isinstance(source, SourceFile) for source in record.sources)
 
@@ -213,7 +215,9 @@ class _Audit:
         places = {str(place): place for place in (*own, *earlier)}
         for place in places.values():
             await self._list_found(place)
-        await check_outputs(self._ports, self._config.control, self._book, self._findings, own=own, since=self._since)
+        await check_outputs(
+            self._ports, self._config.control, self._book, self._findings, self._lacking, own=own, since=self._since
+        )
 
     async def _list_found(self, place: S3Prefix) -> None:
         rows: list[FoundRow] = []

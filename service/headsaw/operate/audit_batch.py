@@ -8,7 +8,7 @@ source that is gone.
 import asyncio
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,15 +25,20 @@ from headsaw.ports import ObjectStore
 
 READS_AT_ONCE = 16
 DOWNLOADS_AT_ONCE = 4
+RESTORE = "restore the object as it was published (bucket versioning, backup)"
 COMPARE = "compare both by hand; keep the source, and let the file be converted again under another key"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchAudit:
-    """What one batch really holds. `not_recounted` sources are gone."""
+    """What one batch really holds. `not_recounted` sources are gone.
+
+    `lacking`: its outputs (bucket/key) that aren't there, each with how many files lack lines for want of one of them.
+    """
 
     counts: FileCounts
     not_recounted: int
+    lacking: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -61,6 +66,10 @@ class _Sums:
     blank: int = 0
     filtered: int = 0
     gone: int = 0
+    whole: bool = True
+    """Every output could be read; if not, that is the finding, and not each file that lacks lines."""
+    short: int = 0
+    """Files that lack lines because not every output could be read."""
     files: dict[str, _File] = field(default_factory=dict)
 
 
@@ -75,19 +84,26 @@ async def audit_batch(
         quarantine = [path for path, upload in paths.items() if upload.kind is OutputKind.QUARANTINE]
         once = all(file.sources == 1 for file in sums.files.values())
         found = await asyncio.to_thread(read_back, tables, quarantine, once)
+    gone = [upload for upload in record.uploads if upload not in paths.values()]
+    sums.whole = not gone and not found.unreadable
+    _compare(batch, found, sums, findings)
     for path, reason in found.unreadable.items():
         upload = paths[path]
         findings.add(
             Kind.MISCOUNTED,
             upload.kind.value,
             f"s3://{upload.bucket}/{upload.key}",
-            f"its content can't be read: {reason}",
-            "restore the object as it was published (bucket versioning, backup)",
+            f"its content can't be read: {reason}{lacking_sentence(sums.short)}",
+            RESTORE,
         )
-    _compare(batch, found, sums, findings)
     _report_repeated(found, findings)
     counts = FileCounts(sums.lines, sums.rows, sums.quarantined, sums.blank, sums.filtered)
-    return BatchAudit(counts, sums.gone)
+    return BatchAudit(counts, sums.gone, {f"{upload.bucket}/{upload.key}": sums.short for upload in gone})
+
+
+def lacking_sentence(files: int) -> str:
+    """What follows from an output that can't be read, to be added to its finding."""
+    return f"; {files} of the batch's files lack lines for it" if files else ""
 
 
 async def _recounted(store: ObjectStore, record: CommitRecord, settings: DatasetSettings) -> dict[str, _File]:
@@ -156,19 +172,22 @@ def _compare(batch: Batch, found: ReadBack, sums: _Sums, findings: Findings) -> 
         _compare_totals(batch, sums, findings)
         return
     for file in sums.files.values():
-        _compare_file(file, found, findings)
+        _compare_file(file, found, sums, findings)
     for name in sorted((found.rows_by_file.keys() | found.quarantined_by_file.keys()) - sums.files.keys()):
         why = f"batch {batch.id} publishes lines of it, and doesn't hold it"
         findings.add(Kind.DUPLICATED, "file", name or "(no name)", why, "describe the batch, and compare its outputs")
 
 
 def _compare_totals(batch: Batch, sums: _Sums, findings: Findings) -> None:
-    if sums.lines != sums.rows + sums.quarantined + sums.blank + sums.filtered:
+    found = sums.rows + sums.quarantined + sums.blank + sums.filtered
+    if found < sums.lines and not sums.whole:
+        sums.short = len(sums.files)
+    elif found != sums.lines:
         why = _sentence(sums.lines, sums.rows, sums.quarantined, sums.blank, sums.filtered)
         findings.add(Kind.MISCOUNTED, "batch", batch.id, why, COMPARE)
 
 
-def _compare_file(file: _File, found: ReadBack, findings: Findings) -> None:
+def _compare_file(file: _File, found: ReadBack, sums: _Sums, findings: Findings) -> None:
     rows = found.rows_by_file[file.name] if found.rows_by_file is not None else 0
     quarantined = found.quarantined_by_file[file.name]
     if not file.sources:
@@ -178,7 +197,10 @@ def _compare_file(file: _File, found: ReadBack, findings: Findings) -> None:
         return
     if file.damaged:
         return
-    if file.lines != rows + quarantined + file.blank + file.filtered:
+    there = rows + quarantined + file.blank + file.filtered
+    if there < file.lines and not sums.whole:
+        sums.short += 1
+    elif there != file.lines:
         why = _sentence(file.lines, rows, quarantined, file.blank, file.filtered)
         note = " (its source is gone: lines as the commit record has them)" if file.gone else ""
         findings.add(Kind.MISCOUNTED, "file", file.name, why + note, COMPARE)
@@ -189,7 +211,7 @@ def _compare_file(file: _File, found: ReadBack, findings: Findings) -> None:
 
 def _sentence(lines: int, rows: int, quarantined: int, blank: int, filtered: int) -> str:
     parts = f"{rows} rows + {quarantined} quarantined + {blank} blank + {filtered} filtered"
-    return f"its {lines} lines should be {parts} = {rows + quarantined + blank + filtered}"
+    return f"{lines} lines in the source; found {parts} = {rows + quarantined + blank + filtered}"
 
 
 def _report_repeated(found: ReadBack, findings: Findings) -> None:

@@ -2,31 +2,46 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headsaw.core.model import BatchId, BatchState
 from headsaw.core.settings import S3Prefix
 from headsaw.errors import ProtocolViolation
+from headsaw.operate.audit_batch import RESTORE, lacking_sentence
 from headsaw.operate.audit_book import AuditBook, FoundRow
 from headsaw.operate.audit_report import Findings, Kind
 from headsaw.operate.site import Ports, each, iterated, load_record
 
 LOOKUPS_AT_ONCE = 16
-RESTORE = "restore the object as it was published (bucket versioning, backup)"
 _OUTPUT = re.compile(r"(?:.*/)?([0-9a-z]{26})-\d+-\d+-\d+\.(?:parquet|ndjson\.zst)")
 
 
 async def check_outputs(
-    ports: Ports, control: S3Prefix, book: AuditBook, findings: Findings, *, own: Sequence[S3Prefix], since: float
+    ports: Ports,
+    control: S3Prefix,
+    book: AuditBook,
+    findings: Findings,
+    lacking: Mapping[str, int],
+    *,
+    own: Sequence[S3Prefix],
+    since: float,
 ) -> None:
-    """Both directions were compared: every promised object is there, and every object there was promised once."""
+    """Both directions were compared: every promised object is there, and every object there was promised once.
+
+    `lacking` objects weren't there when their batches were read back; so many files lack lines for each.
+    """
+    returned = set(lacking)
     for promise in await asyncio.to_thread(lambda: list(book.broken_promises())):
         where, whose = f"s3://{promise.place}", f"batch {promise.batch} published it"
         if promise.actual is None:
-            findings.add(Kind.MISSING, "object", where, f"{whose}, and it isn't there", RESTORE)
+            returned.discard(promise.place)
+            why = f"{whose}, and it isn't there{lacking_sentence(lacking.get(promise.place, 0))}"
+            findings.add(Kind.MISSING, "object", where, why, RESTORE)
         else:
             why = f"{whose} with {promise.size} bytes, and it has {promise.actual}"
             findings.add(Kind.MISCOUNTED, "object", where, why, RESTORE)
+    for place in sorted(returned):
+        findings.add(Kind.MISSING, "object", f"s3://{place}", "it came back while the audit ran", "audit again")
     for place, batches in await asyncio.to_thread(lambda: list(book.promised_twice())):
         why = f"the commit records of batches {batches} all list it"
         findings.add(Kind.DUPLICATED, "object", f"s3://{place}", why, "describe these batches")

@@ -252,14 +252,14 @@ async def test_a_file_of_a_batch_that_the_ledger_lost_is_missing_and_fix_cannot_
     assert report.fixed == 0
 
 
-async def test_a_parquet_object_that_is_gone_is_missing_and_its_files_are_miscounted(lake: Lake) -> None:
+async def test_a_parquet_object_that_is_gone_is_one_finding_that_counts_its_files(lake: Lake) -> None:
     _, record = await published(lake)
     key = next(upload.key for upload in record.uploads if upload.kind is OutputKind.TABLE)
     lake.store.delete("lake", key)
     report = await audited(lake)
-    assert (report.missing, report.miscounted) == (1, 2)
-    assert report.findings[0].where == f"s3://lake/{key}"
-    assert "its 5 lines should be 0 rows + 1 quarantined + 1 blank + 0 filtered = 2" in report.findings[1].why
+    finding = only(report)
+    assert (finding.kind, finding.where) == (Kind.MISSING, f"s3://lake/{key}")
+    assert "it isn't there; 2 of the batch's files lack lines for it" in finding.why
 
 
 async def test_a_quarantine_object_that_is_gone_is_missing(lake: Lake) -> None:
@@ -267,8 +267,9 @@ async def test_a_quarantine_object_that_is_gone_is_missing(lake: Lake) -> None:
     key = next(upload.key for upload in record.uploads if upload.kind is OutputKind.QUARANTINE)
     lake.store.delete("control", key)
     report = await audited(lake)
-    assert (report.missing, report.miscounted) == (1, 1)
-    assert report.findings[0].where == f"s3://control/{key}"
+    finding = only(report)
+    assert (finding.kind, finding.where) == (Kind.MISSING, f"s3://control/{key}")
+    assert "1 of the batch's files" in finding.why
 
 
 @pytest.mark.parametrize("spoil", ["gone", "changed"])
@@ -364,6 +365,7 @@ async def test_a_row_count_that_was_tampered_with_is_miscounted(lake: Lake) -> N
     report = await audited(lake)
     assert report.miscounted == 2
     assert [finding.where for finding in report.findings] == ["s3://landing/clicks/b.ndjson", f"s3://lake/{key}"]
+    assert "2 lines in the source; found 1 rows + 0 quarantined + 0 blank + 0 filtered = 1" in report.findings[0].why
 
 
 async def test_a_commit_record_with_wrong_counts_does_not_fool_the_audit(lake: Lake) -> None:
