@@ -250,10 +250,11 @@ def test_a_rejected_file_is_redriven_with_its_identity(shell: Shell, site: Site)
 def test_a_backfill_counts_first_and_repeats_harmlessly(shell: Shell, site: Site) -> None:
     prefix = f"s3://{site.name}-landing/clicks/"
     counted = shell.run("backfill", prefix, "--dry-run", "--include", "*.gz", "--json")
-    assert 0 < counted.json["enqueued"] < 40
-    assert counted.json["enqueued"] + counted.json["filtered"] == 40
+    assert 0 < counted.json["known"] < 40
+    assert counted.json["known"] + counted.json["rejected"] + counted.json["filtered"] == 40
     assert shell.run("backfill", prefix, "--until", "1d", "--json").json["enqueued"] == 0
-    assert "Enqueued 40 of 40 objects (clicks 40)." in shell.run("backfill", prefix, "--rate", "10000/s").out
+    told = shell.run("backfill", prefix, "--rejected", "--rate", "10000/s").out
+    assert "Enqueued 1 of 40 objects (clicks 1).\n39 known" in told
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,13 @@ def backfill_command(
     reprocess: Annotated[
         bool, typer.Option("--reprocess", help="Also objects that the ledger may have forgotten.")
     ] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Also files that were rejected or failed before.")
+    ] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Enqueue existing objects as if they had just landed. Known files stay duplicates, so it can be repeated."""
+    """Enqueue existing objects that the ledger doesn't know, as if they had just landed. It can be repeated."""
     settings = load_config(config)
     place = parse_uri(prefix)
     limit = parse_rate("--rate", rate) if rate is not None else None
@@ -63,6 +66,7 @@ def backfill_command(
                 parse_time("--since", since, now) if since is not None else None,
                 parse_time("--until", until, now) if until is not None else None,
                 reprocess,
+                rejected,
             )
             with progress_bar() as progress:
                 await backfill(settings, aws, selection, dry_run=dry_run, rate=limit, progress=progress, done=done)
@@ -70,7 +74,7 @@ def backfill_command(
     try:
         run_async(work())
     except KeyboardInterrupt:
-        err.print(f"Stopped; {count(done.enqueued)} files are enqueued. Run it again: known files stay duplicates.")
+        err.print(f"Stopped; {count_of(done.enqueued, 'file')} enqueued. Run it again: it leaves out what is known.")
         raise
     if as_json:
         print_json({"dry_run": dry_run, **asdict(done)})
@@ -82,7 +86,13 @@ def backfill_command(
 def _show_backfill(settings: ServiceSettings, done: Backfilled, *, dry_run: bool) -> None:
     datasets = ", ".join(f"{name} {count(number)}" for name, number in done.datasets.items())
     verb = "Would enqueue" if dry_run else "Enqueued"
-    out.print(f"{verb} {count(done.enqueued)} of {count(done.listed)} objects{f' ({datasets})' if datasets else ''}.")
+    out.print(
+        f"{verb} {count(done.enqueued)} of {count_of(done.listed, 'object')}{f' ({datasets})' if datasets else ''}."
+    )
+    known = {"known: they have a batch": done.known, "rejected or failed before: --rejected takes them": done.rejected}
+    for what, number in known.items():
+        if number:
+            out.print(f"{count(number)} {what}.")
     left_out = {
         "by --include, --exclude, --since or --until": done.filtered,
         "by the dataset's globs": done.excluded,

@@ -83,6 +83,25 @@ async def test_a_dry_run_counts_and_sends_nothing(lake: Lake) -> None:
     assert lake.queue.peek() == []
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("identity", ["etag", "key"])
+async def test_only_files_that_the_ledger_does_not_know_are_enqueued(
+    make_lake: Callable[..., Lake], identity: str, dry_run: bool
+) -> None:
+    lake = make_lake({"name": "clicks", "identity": identity})
+    files = [
+        replace(await lake.land(f"clicks/{name}", body), by_key=identity == "key")
+        for name, body in {"new": lines(1), "known": lines(2), "bad.gz": b"\x1f\x8bbad"}.items()
+    ]
+    await lake.publish(*files[1:])
+    done = await backfill(lake.config, lake, under("clicks/"), dry_run=dry_run)
+    assert (done.listed, done.enqueued, done.known, done.rejected) == (3, 1, 1, 1)
+    assert (done.datasets, done.bytes) == ({"clicks": 1}, files[0].stored_bytes)
+    done = await backfill(lake.config, lake, under("clicks/", rejected=True), dry_run=dry_run)
+    assert (done.enqueued, done.known, done.rejected) == (2, 1, 0)
+    assert len(lake.queue.peek()) == (0 if dry_run else 2)
+
+
 async def test_a_prefix_that_no_dataset_has_is_refused_and_the_sources_are_named(lake: Lake) -> None:
     with pytest.raises(UsageError, match=r"clicks \(s3://landing/clicks/\)"):
         await backfill(lake.config, lake, under("klicks/"))
