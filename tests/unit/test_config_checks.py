@@ -117,6 +117,8 @@ def test_a_setting_of_the_service_is_refused_in_plain_words(changes: dict[Any, A
         ({"include": ["*.gz"], "exclude": ["*.gz", "*.zst"]}, "exclude", "it leaves out every file of the source"),
         ({"schema": {"hints": {"price": 5}}}, "schema.hints.price", "must be text, not 5"),
         ({"schema": {"hints": {"price": "money"}}}, "schema.hints.price", "'money' is no type"),
+        ({"schema": {"hints": {"x[": "int64"}}}, "schema.hints.x[", "its brackets aren't []"),
+        ({"schema": {"hints": {"x[0].y": "int64"}}}, "schema.hints.x[0].y", "its brackets aren't []"),
         ({"schema": {"hints": {"_Batch": "string"}}}, "schema.hints._Batch", "the service writes this column itself"),
         ({"schema": {"mode": "evolved"}}, "schema.mode", "(use 'evolve', 'rescue' or 'strict')"),
         ({"parquet": {"sort_by": ["ts", ""]}}, "parquet.sort_by[1]", "it is empty"),

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from headsaw.cli.display import plain
 from headsaw.cli.shared import JsonOption, explain, load_config, out, print_json
-from headsaw.config import ServiceSettings, config_schema
+from headsaw.config import CONFIG_VARIABLE, ServiceSettings, config_schema
 from headsaw.core.settings import DatasetSettings, Partition, format_duration, format_size
 from headsaw.errors import ConfigError
 
@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 @config_app.command("check")
 def check(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration file.", show_default=False)],
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", envvar=CONFIG_VARIABLE, help="The configuration file.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Validate FILE and the HEADSAW_... variables over it, asking nobody. Exit 2 with every problem at once."""
@@ -40,7 +43,7 @@ def check(
         datasets = [dataset.name for dataset in config.datasets]
         print_json({"valid": True, "problems": [], "datasets": datasets})
     else:
-        _show(path, config)
+        _show(str(path or "The environment"), config)
 
 
 @config_app.command("schema")
@@ -50,10 +53,10 @@ def schema() -> None:
     sys.stdout.write("\n")
 
 
-def _show(path: Path, config: ServiceSettings) -> None:
-    table = Table(title=f"{path} is sound", title_justify="left", box=None, pad_edge=False)
+def _show(name: str, config: ServiceSettings) -> None:
+    table = Table(title=f"{plain(name)} is sound", title_justify="left", box=None, pad_edge=False)
     for heading in ("dataset", "batch", "partitions", "schema"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "dataset")
     for dataset in config.datasets:
         table.add_row(dataset.name, _batch(dataset), _partitions(dataset), _schema(dataset))
     out.print(table)

@@ -196,7 +196,11 @@ def _hints(dataset: _Dataset) -> Iterator[Problem]:
         try:
             parse_type(text)
         except ValueError as error:
-            yield Problem(path, f"{text!r} is no type: {error}", "write it as int64, timestamp, decimal(12,2) or json")
+            yield Problem(path, str(error), "write it as int64, timestamp, decimal(12,2) or json")
+        rest = name.replace("[]", "")
+        if not name.startswith("/") and ("[" in rest or "]" in rest):
+            remedy = "write a list's elements as items[], or a key with brackets as a JSON Pointer: /items[0"
+            yield Problem(path, f"{name!r} is no path: its brackets aren't []", remedy)
 
 
 def _directories(dataset: _Dataset) -> Iterator[Problem]:
