@@ -31,6 +31,7 @@ from headsaw.operate.site import Progress
 from headsaw.ports import ObjectStore
 
 SCHEME = "s3://"
+PARQUET = ".parquet"
 MEBIBYTE = 1024**2
 
 
@@ -42,6 +43,8 @@ class Request:
     destination: str
     settings: DatasetSettings
     service: ServiceSettings | None = None
+    append: bool = False
+    """Whether the destination may hold Parquet already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ async def run_conversion(request: Request, progress: Progress) -> Conversion:
         watch = Watch(told)
         sources = await _find_sources(request, store, bridge, watch)
         total = sources.stored_bytes
+        if not request.append:
+            await _refuse_used(request.destination, store)
         target = _target(request, store, bridge, stem)
         return await _convert(request, stem, sources, target, bridge, watch)
 
@@ -243,6 +248,20 @@ class _LocalTarget:
 
     def name(self, output: str) -> str:
         return output
+
+
+async def _refuse_used(destination: str, store: ObjectStore | None) -> None:
+    """Raises UsageError where Parquet is already: converting twice would double the rows."""
+    if store is not None and destination.startswith(SCHEME):
+        place = parse_uri(destination)
+        used = False
+        async for head in store.list(place.bucket, place.key("")):
+            if used := head.key.endswith(PARQUET):
+                break
+    else:
+        used = await asyncio.to_thread(lambda: any(True for _ in Path(destination).rglob(f"*{PARQUET}")))
+    if used:
+        raise UsageError(f"{destination}: it holds Parquet already; choose an empty place, or add to it with --append")
 
 
 def _target(request: Request, store: ObjectStore | None, bridge: Bridge, stem: str) -> Target:

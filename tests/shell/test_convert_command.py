@@ -131,8 +131,21 @@ def test_directories_are_read_whole_but_hidden_files_and_earlier_outputs(shell: 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('{"a":1}\n')
     for _ in range(2):
-        told = shell.run("convert", tmp_path, tmp_path / "a.ndjson", tmp_path / "out", "--json").json
-        assert told["files"] == 2
+        words = ("convert", tmp_path, tmp_path / "a.ndjson", tmp_path / "out", "--append", "--json")
+        assert shell.run(*words).json["files"] == 2
+
+
+def test_a_destination_that_holds_parquet_is_refused_without_append(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('{"a":1}\n')
+    words = ("convert", tmp_path / "a", tmp_path / "out")
+    assert shell.run(*words).status == 0
+    again = shell.run(*words)
+    assert (again.status, "--append" in again.err) == (2, True)
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) == 1
+    assert shell.run(*words, "--append").status == 0
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) == 2
+    inside = shell.run("convert", tmp_path / "out", tmp_path / "out", "--append")
+    assert (inside.status, "lies in, the destination" in " ".join(inside.err.split())) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +153,11 @@ def test_directories_are_read_whole_but_hidden_files_and_earlier_outputs(shell: 
     [
         (["{tmp}/a"], "where to write"),
         (["{tmp}/nothing", "{tmp}/out"], "no such file or directory"),
+        (["{tmp}/pipe", "{tmp}/out"], "no regular file"),
+        (["-", "{tmp}/out"], "standard input"),
         (["{tmp}/empty", "{tmp}/out"], "no files in this directory"),
-        (["{tmp}/a", "{tmp}/a"], "the destination is a file"),
+        (["{tmp}/a", "{tmp}/a"], "is, or lies in, the destination"),
+        (["{tmp}/a", "{tmp}/b"], "the destination is a file"),
         (["{tmp}/a", "/proc/headsaw"], "can't be written to"),
         (["{tmp}/a", "s3://B/out"], "no S3 URI"),
         (["s3:///key", "{tmp}/out"], "no S3 URI"),
@@ -153,7 +169,9 @@ def test_bad_input_is_one_clear_sentence_and_exit_status_two(
     shell: Shell, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
     (tmp_path / "a").write_text("{}\n")
+    (tmp_path / "b").touch()
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     ran = shell.run("convert", *(argument.format(tmp=tmp_path) for argument in arguments))
     assert ran.status == 2
     assert says in " ".join(ran.err.split())
@@ -208,5 +226,7 @@ def test_objects_of_a_bucket_convert_to_a_directory_and_to_another_prefix(
     assert all(key.startswith("out/_quarantine/") == key.endswith(".zst") for key in there)
     assert pending == 0
     assert shell.run("convert", f"s3://{bucket}/nothing", tmp_path / "out2").status == 2
+    again = shell.run("convert", f"s3://{bucket}/in/07.ndjson", f"s3://{bucket}/out")
+    assert (again.status, "--append" in again.err) == (2, True)
     missing = shell.run("convert", "s3://no-such-bucket-here/x", tmp_path / "out2")
     assert (missing.status, "no such bucket" in missing.err) == (2, True)

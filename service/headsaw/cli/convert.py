@@ -9,11 +9,11 @@ import typer
 from rich.table import Table
 
 from headsaw.app_convert import Conversion, Request, run_conversion
-from headsaw.cli.display import count, plain, progress_bar
+from headsaw.cli.display import count, count_of, plain, progress_bar
 from headsaw.cli.shared import FOUND, JsonOption, load_config, out, print_json, run_async
 from headsaw.config import ServiceSettings
 from headsaw.convert import parser_name
-from headsaw.core.settings import DatasetSettings, format_size
+from headsaw.core.settings import DatasetSettings
 from headsaw.errors import UsageError
 
 REJECTED_SHOWN = 20
@@ -39,6 +39,9 @@ def convert_command(
     dataset: Annotated[
         str | None, typer.Option(help="Convert as this dataset of the configuration would.", show_default=False)
     ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to a DEST that holds Parquet already; without it that is refused.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Convert NDJSON to Parquet once. Exit 1 if a file was rejected."""
@@ -47,7 +50,7 @@ def convert_command(
     *sources, destination = paths
     service, settings = _settings(config, dataset, destination)
     with progress_bar() as progress:
-        result = run_async(run_conversion(Request(tuple(sources), destination, settings, service), progress))
+        result = run_async(run_conversion(Request(tuple(sources), destination, settings, service, append), progress))
     if as_json:
         print_json(document(result))
     else:
@@ -114,8 +117,8 @@ def _show(result: Conversion) -> None:
     rate = f", {report.bytes_in / result.cpu_seconds / 1e6:.0f} MB/CPU-s" if fast else ""
     table.add_row("NDJSON", _mb(report.bytes_in), f"{result.seconds:.1f} s{rate}")
     bytes_out = sum(output.bytes for output in report.outputs)
-    table.add_row("written", _mb(bytes_out), f"{count(len(result.outputs))} Parquet files")
-    table.add_row("memory", format_size(round(result.peak_rss_bytes, -6)), "at its highest")
+    table.add_row("written", _mb(bytes_out), count_of(len(result.outputs), "Parquet file"))
+    table.add_row("memory", f"{result.peak_rss_bytes / 2**20:,.0f} MiB", "at its highest")
     out.print(table)
     for name in (*result.outputs[:3], *result.quarantine):
         out.print(f"  {plain(name)}", soft_wrap=True)

@@ -4,6 +4,7 @@ Outputs are written into a hidden staging directory beside their destination and
 conversion that fails, or is stopped, leaves nothing behind.
 """
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -181,20 +182,34 @@ class SchemaInMemory:
 def local_files(paths: Sequence[Path], leave_out: Path | None) -> list[Path]:
     """Every file that the paths name, directories with all that is in them but hidden files and `leave_out`.
 
-    Raises UsageError for a path that isn't there and for a directory without files.
+    Raises UsageError for a path that isn't there or is no regular file, and for a directory without files.
     """
     found: dict[Path, None] = {}
     for path in paths:
+        if leave_out is not None and path.exists() and path.resolve().is_relative_to(leave_out.resolve()):
+            raise UsageError(f"{path}: the source is, or lies in, the destination; write to another directory")
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if _counts(file, path, leave_out)]
-            if not inside:
-                raise UsageError(f"{path}: no files in this directory; name files, or another directory")
-            found.update(dict.fromkeys(inside))
-        elif path.exists():
+            found.update(dict.fromkeys(_inside(path, leave_out)))
+        elif path.is_file():
             found[path] = None
+        elif path.exists():
+            raise UsageError(f"{path}: no regular file (a pipe or device can't be read twice); save it to a file first")
+        elif str(path) == "-":
+            raise UsageError("-: standard input can't be converted; save it to a file first")
         else:
             raise UsageError(f"{path}: there is no such file or directory; check the path")
     return list(found)
+
+
+def _inside(directory: Path, leave_out: Path | None) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: it can't be listed: {error.strerror}; see its permissions")
+
+    files = [Path(at) / name for at, _, names in os.walk(directory, onerror=refuse) for name in names]
+    wanted = sorted(file for file in files if _counts(file, directory, leave_out))
+    if not wanted:
+        raise UsageError(f"{directory}: no files in this directory; name files, or another directory")
+    return wanted
 
 
 def _counts(file: Path, root: Path, leave_out: Path | None) -> bool:
