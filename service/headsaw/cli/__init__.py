@@ -3,6 +3,20 @@
 Exit status: 0 done; 1 the check found something, or the work failed; 2 usage or configuration.
 """
 
-from headsaw.cli.root import main
+import os
+import signal
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """The console script. Loading everything takes a moment, in which Ctrl-C ends it as quietly as later."""
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    from headsaw.cli.root import main as run
+
+    signal.signal(signal.SIGINT, interrupted)
+    run()

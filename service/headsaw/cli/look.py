@@ -13,7 +13,7 @@ from headsaw.config import ServiceSettings
 from headsaw.core.model import Batch, BatchState
 from headsaw.core.settings import format_size
 from headsaw.errors import UsageError
-from headsaw.operate.arguments import parse_uri
+from headsaw.operate.arguments import parse_object
 from headsaw.operate.describe import (
     MESSAGE,
     BatchStory,
@@ -60,7 +60,7 @@ def status_command(config: ConfigOption = None, as_json: JsonOption = False) -> 
         queues.add_row(label, count(depth.visible), count(depth.in_flight), count(depth.delayed))
     out.print(queues, "")
     table = Table(title="Datasets", title_justify="left", box=None, pad_edge=False)
-    for heading in ("dataset", "batches", "unfinished", "failed", "files", "rows", "oldest", "last done"):
+    for heading in ("dataset", "batches", "unfinished", "failed", "claimed", "rows", "oldest", "last done"):
         table.add_column(heading, justify="left" if heading == "dataset" else "right", overflow="fold")
     for dataset in seen.datasets:
         unfinished = sum(number for state, number in dataset.states.items() if not state.terminal)
@@ -103,7 +103,10 @@ def batches_command(
 
     async def look() -> tuple[float, list[Batch]]:
         async with connect(settings) as aws:
-            return aws.clock.now(), await batches(aws, state=wanted, dataset=dataset, limit=limit)
+            found = await batches(aws, state=wanted, dataset=dataset, limit=limit)
+            if dataset is not None and not found and not await batches(aws, dataset=dataset, limit=1):
+                settings.dataset(dataset)  # a removed one that the ledger knows is fine
+            return aws.clock.now(), found
 
     now, found = run_async(look())
     if as_json:
@@ -151,9 +154,12 @@ def describe_command(
 
 
 async def _describe(settings: ServiceSettings, what: str) -> tuple[float, BatchStory | FileStory]:
+    if not what.removeprefix(MESSAGE):
+        raise UsageError("describe: name a batch by its id, a file as s3://bucket/key, or a message as message:ID")
+    place = parse_object(what) if what.startswith("s3://") else None
     async with connect(settings) as aws:
-        if what.startswith("s3://"):
-            return aws.clock.now(), await describe_file(settings, aws, parse_uri(what))
+        if place is not None:
+            return aws.clock.now(), await describe_file(settings, aws, place)
         if what.startswith(MESSAGE):
             return aws.clock.now(), await describe_message(settings, aws, what.removeprefix(MESSAGE))
         return aws.clock.now(), await describe_batch(settings, aws, what)

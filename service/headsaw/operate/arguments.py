@@ -38,6 +38,14 @@ def parse_uri(uri: str) -> S3Prefix:
         raise UsageError(f"{uri}: no S3 URI; write it as s3://bucket/key") from None
 
 
+def parse_object(uri: str) -> S3Prefix:
+    """Bucket and key of an object's s3:// URI. Raises UsageError, also where there is no key."""
+    place = parse_uri(uri)
+    if not place.prefix:
+        raise UsageError(f"{uri}: names a bucket and no object in it; write it as s3://bucket/key")
+    return place
+
+
 def parse_rate(option: str, text: str) -> float:
     """Files a second of `100`, `100/s` or `6000/m`. Raises UsageError."""
     number, _, unit = text.partition("/")
