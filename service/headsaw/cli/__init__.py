@@ -13,10 +13,11 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The console script. Loading everything takes a moment, in which Ctrl-C ends it as quietly as later."""
-    interrupted = signal.getsignal(signal.SIGINT)
-    if interrupted is signal.default_int_handler:
+    unheard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if unheard:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     from headsaw.cli.root import main as run
 
-    signal.signal(signal.SIGINT, interrupted)
+    if unheard:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     run()
