@@ -9,7 +9,7 @@ SPARK := $(if $(shell command -v java 2>/dev/null),$(VENV)/spark/.installed)
 EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit conformance conformance-peers fuzz lock bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo format lint types contracts unit native rust conformance conformance-peers fuzz lock bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,21 @@ $(STAMP): requirements/dev.txt pyproject.toml $(EMULATOR_LOCK)
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m headsaw.demo.emulator --install
 	@touch $@
+
+NATIVE := $(VENV)/.native
+native: $(NATIVE)  ## Build the native parser (needs cargo); HEADSAW_PARSER=native uses it
+
+$(NATIVE): requirements/native-build.txt native/Cargo.toml native/pyproject.toml $(wildcard native/src/*.rs) | $(STAMP)
+	@command -v cargo > /dev/null || { echo "the native parser needs cargo (Rust 1.95 or newer) to be built"; exit 1; }
+	@echo "Building the native parser (a minute or two the first time) ..."
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements/native-build.txt
+	@rm -rf $(VENV)/wheels
+	@$(BIN)/maturin build --quiet --release --compatibility linux -m native/Cargo.toml -i $(BIN)/python -o $(VENV)/wheels
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall $(VENV)/wheels/headsaw_native-*.whl
+	@touch $@
+
+rust: $(STAMP)  ## Format, lint and test native/
+	cd native && cargo fmt --check && cargo clippy --quiet --all-targets -- -D warnings && cargo test --quiet --no-default-features
 
 check: format lint types contracts unit  ## Format, lint, types, import contracts, unit tests: under a minute
 
@@ -89,7 +104,7 @@ lock: $(STAMP)  ## Rewrite the requirements locks (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/dev.txt
 	uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/run.txt
 	uv pip compile requirements/emulator.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o $(EMULATOR_LOCK)
-	for name in deploy deploy-build spark; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
+	for name in deploy deploy-build native-build spark; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) native/target dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,7 +19,9 @@ PREFIX = "HEADSAW_"
 """Environment variables that begin with it override the file; `__` leads into a nested key."""
 
 CONFIG_VARIABLE = "HEADSAW_CONFIG"
-"""Names the file itself; no setting."""
+PARSER_VARIABLE = "HEADSAW_PARSER"
+NO_SETTINGS = frozenset({CONFIG_VARIABLE, PARSER_VARIABLE})
+"""Variables of headsaw's that configure no setting: one names the file, one the parser."""
 
 _LIST = "datasets"
 """The one list of mappings; no variable leads into it."""
@@ -113,7 +115,7 @@ def overlay(written: dict[str, object], environ: Mapping[str, str]) -> tuple[dic
     origins: dict[str, str] = {}
     problems: list[Problem] = []
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not text or _is_service_link(name, text):
+        if not name.startswith(PREFIX) or name in NO_SETTINGS or not text or _is_service_link(name, text):
             continue
         steps = name.removeprefix(PREFIX).lower().split("__")
         if field_at(ServiceSettings, steps) is None or (steps[0] == _LIST and steps[1:]):

@@ -61,10 +61,9 @@ class Block:
                 self.overlong.append((source, framed))
             case BlankLine():
                 self.blank.append(source)
-            case Run(data, line, offset):
-                lines = data.count(b"\n")
+            case Run(data, line, offset, newlines):
                 cut = not data.endswith(b"\n")
-                lines += cut
+                lines = newlines + cut
                 self.segments.append(Segment(source, line, offset, self.lines, self.size, lines))
                 self.parts.append(data)
                 if cut:

@@ -130,7 +130,11 @@ class Delivery:
         for segment, first, end in kept:
             sources.extend([segment.source] * (end - first))
             shift = segment.line - segment.block_line + 1
-            lines.extend(line + shift for line in parsed.row_lines[first:end])
+            of_segment = parsed.row_lines[first:end]
+            if isinstance(of_segment, range):
+                lines.extend(range(of_segment.start + shift, of_segment.stop + shift))
+            else:
+                lines.extend(line + shift for line in of_segment)
         if not sources:
             return
         batch = parsed.batch

@@ -15,12 +15,13 @@ _BLANK = b" \t\r"
 class Run:
     """Whole lines of one file, in order: `data` ends with a newline unless it ends the file.
 
-    `line` (from 0) and `offset` say where it begins in the file's decompressed bytes.
+    `line` (from 0) and `offset` say where it begins in the file's decompressed bytes; `newlines` is how many it has.
     """
 
     data: bytes
     line: int
     offset: int
+    newlines: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,8 @@ class Framer:
             yield self._run(data[start:] if start else data)
 
     def _run(self, data: bytes) -> Run:
-        run = Run(data, self._line, self._offset)
-        self._advance(data.count(b"\n"), len(data))
+        run = Run(data, self._line, self._offset, data.count(b"\n"))
+        self._advance(run.newlines, len(data))
         return run
 
     def _overlong(self, length: int, *, blank: bool) -> LongLine | BlankLine:
