@@ -21,8 +21,6 @@ from headsaw.worker.context import Context, Limits, World
 from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
 
-VISIBILITY_MARGIN_SECONDS = 120.0
-VISIBILITY_SECONDS_MAX = 12 * 3600.0
 CHECK_SECONDS = 10.0
 STALE_SECONDS = 45.0
 RETENTION_SECONDS_MIN = 14 * 86400.0
@@ -43,13 +41,11 @@ def worker_id() -> WorkerId:
 
 
 def limits_of(config: ServiceSettings) -> Limits:
-    """The worker's numbers out of the configuration. A message stays hidden for longer than any buffer may age."""
-    oldest = max(dataset.batch.max_age for dataset in config.datasets)
-    visibility = config.visibility or min(oldest + VISIBILITY_MARGIN_SECONDS, VISIBILITY_SECONDS_MAX)
+    """The worker's numbers out of the configuration."""
     return Limits(
         lease_seconds=config.lease_seconds,
         drain_seconds=config.drain_seconds,
-        visibility_seconds=visibility,
+        visibility_seconds=config.visibility_seconds,
         poll_seconds=config.poll_wait,
         foreign_seconds=config.foreign_after,
         conversions=config.conversions,

@@ -9,6 +9,7 @@ and a TransactionConflict is neither: it is tried again.
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from headsaw.adapters import ledger_items as items
@@ -322,8 +323,7 @@ class TableLedger:
         found: list[Item] = []
         cursor: object | None = None
         while True:
-            at = cursor
-            page = await self._patiently(lambda at=at: self._table.query(pk, sk_prefix, at))  # type: ignore[misc]
+            page = await self._patiently(partial(self._table.query, pk, sk_prefix, cursor))
             found.extend(page.items)
             cursor = page.cursor
             if cursor is None:

@@ -18,6 +18,9 @@ DAY = 86400.0
 QUEUE_RETENTION_SECONDS_MAX = 14 * DAY
 """SQS keeps no message longer."""
 
+CLAIM_MARGIN_SECONDS = 120.0
+"""What claiming a flushed buffer may take before its messages are delivered again."""
+
 VISIBILITY_SECONDS_MAX = 12 * 3600.0
 """SQS's limit of a visibility timeout."""
 
@@ -169,6 +172,12 @@ class ServiceSettings(Settings):
     drain: DrainSettings = Field(DrainSettings(), description="What happens at SIGTERM.")
     http: HttpSettings = Field(HttpSettings(), description="Where metrics and probes are served.")
     log: LogSettings = Field(LogSettings(), description="What is logged, and how.")
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long SQS hides a received message: for longer than any buffer may age, as nothing renews it."""
+        oldest = max(dataset.batch.max_age for dataset in self.datasets)
+        return self.visibility or min(oldest + CLAIM_MARGIN_SECONDS, VISIBILITY_SECONDS_MAX)
 
     @property
     def lease_seconds(self) -> float:

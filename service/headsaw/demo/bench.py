@@ -56,7 +56,8 @@ async def measure(plan: Plan, site: Site, fleet: Fleet) -> Measured:
     """The backlog is landed first; then one worker runs until all of it is published."""
     truth = Truth()
     await feed(plan, site.store, site.queue, truth)
-    print(f"{truth.files} files landed, {truth.messages} messages wait; starting one worker", file=sys.stderr)  # noqa: T201
+    # Said to the person who waits, not logged.
+    sys.stderr.write(f"{truth.files} files landed, {truth.messages} messages wait; starting one worker\n")
     await fleet.start()
     await fleet.all_answer()
     began, before = time.monotonic(), fleet.used()

@@ -22,7 +22,7 @@ from headsaw.operate.audit_queue import look_at
 from headsaw.operate.audit_report import AuditReport, Findings, Kind
 from headsaw.operate.audit_unheld import Unheld, judge_unheld
 from headsaw.operate.enqueue import enqueue
-from headsaw.operate.site import Ports, Progress, each, iterated, load_record, silent, visibility_seconds
+from headsaw.operate.site import Ports, Progress, each, iterated, load_record, silent
 
 __all__ = ["AuditOptions", "AuditReport", "audit"]
 
@@ -81,7 +81,7 @@ class _Audit:
         self._now = ports.clock.now()
         remembered = 0.0 if options.reprocess else self._now - config.ledger_retention
         self._since = max(options.since or 0.0, remembered)
-        default_grace = 2 * dataset.batch.max_age + visibility_seconds(config)
+        default_grace = 2 * dataset.batch.max_age + config.visibility_seconds
         self._grace = default_grace if options.grace_seconds is None else options.grace_seconds
         self._findings = Findings()
         self._outside = 0

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from headsaw.config import ServiceSettings
 from headsaw.core.commit import CommitRecord, accepted_record
 from headsaw.core.model import Batch
 from headsaw.core.settings import S3Prefix
@@ -15,9 +14,6 @@ T = TypeVar("T")
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, and of how much, where that is known."""
-
-CLAIM_MARGIN_SECONDS = 120.0
-VISIBILITY_SECONDS_MAX = 12 * 3600.0
 
 
 class Ports(Protocol):
@@ -92,9 +88,3 @@ async def load_record(store: ObjectStore, control: S3Prefix, batch: Batch) -> Co
         raise ProtocolViolation(f"{where}: it can't be read: {gone.reason}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ProtocolViolation(f"{where}: {error}") from None
-
-
-def visibility_seconds(config: ServiceSettings) -> float:
-    """How long SQS hides a message that a worker has received: the longest that a notification can be out of sight."""
-    oldest = max(dataset.batch.max_age for dataset in config.datasets)
-    return config.visibility or min(oldest + CLAIM_MARGIN_SECONDS, VISIBILITY_SECONDS_MAX)

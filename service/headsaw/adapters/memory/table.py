@@ -86,11 +86,12 @@ class MemoryTable:
 
     async def query_due(self, shard: str, until: float, cursor: object | None, limit: int) -> Page:
         """The sparse index: items that have both of its attributes."""
-        rows = sorted(
-            (float(item["due_at"]), key.pk, key.sk)  # type: ignore[arg-type]  # due_at is a number
+        entries = (
+            (due_at, key.pk, key.sk)
             for key, item in self._items.items()
-            if item.get("due_shard") == shard and "due_at" in item and float(item["due_at"]) <= until  # type: ignore[arg-type]
+            if item.get("due_shard") == shard and isinstance(due_at := item.get("due_at"), int | float)
         )
+        rows = sorted(entry for entry in entries if entry[0] <= until)
         rest = [row for row in rows if cursor is None or row > cursor]  # type: ignore[operator]  # our own cursor
         page = rest[:limit]
         items = tuple({"pk": pk, "sk": sk} for _, pk, sk in page)
