@@ -11,7 +11,8 @@ from random import SystemRandom
 from headsaw.adapters.connect import Connected, connect
 from headsaw.adapters.inline import InlineConverter
 from headsaw.config import ServiceSettings
-from headsaw.core.facts import Fact, TaskDied, Where, WorkerStarted
+from headsaw.convert import parser_choice
+from headsaw.core.facts import Fact, NativePassedOver, TaskDied, Where, WorkerStarted
 from headsaw.core.model import WorkerId
 from headsaw.core.settings import S3Prefix
 from headsaw.errors import Outage, UsageError
@@ -130,6 +131,7 @@ class Signals:
 
 async def run_service(config: ServiceSettings) -> int:
     """The worker's whole life; returns the exit status. Raises UsageError and Outage only before it has started."""
+    parser = parser_choice()
     signals = Signals()
     worker_name = worker_id()
     datasets = [dataset.name for dataset in config.datasets]
@@ -149,7 +151,11 @@ async def run_service(config: ServiceSettings) -> int:
                 memory_bytes=int(config.memory_bytes),
             )
             worker = build_worker(config, aws, converter, worker_name, telemetry.tell)
-            telemetry.tell(WorkerStarted(headsaw_version(), worker_name, len(datasets), config.conversions))
+            telemetry.tell(
+                WorkerStarted(headsaw_version(), worker_name, len(datasets), config.conversions, parser.name)
+            )
+            if parser.passed_over:
+                telemetry.tell(NativePassedOver(parser.passed_over))
             async with serve(config.http, health, telemetry.exposition):
                 status = await _supervise(worker, health, telemetry, signals, _checks(config, aws))
             if status == 0:

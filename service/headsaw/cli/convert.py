@@ -12,7 +12,7 @@ from headsaw.app_convert import Conversion, Request, run_conversion
 from headsaw.cli.display import count, count_of, plain, progress_bar
 from headsaw.cli.shared import FOUND, JsonOption, load_config, out, print_json, run_async
 from headsaw.config import ServiceSettings
-from headsaw.convert import parser_name
+from headsaw.convert import parser_choice
 from headsaw.core.settings import DatasetSettings
 from headsaw.errors import UsageError
 
@@ -103,7 +103,7 @@ def document(result: Conversion) -> Mapping[str, Any]:
         "seconds": round(result.seconds, 3),
         "cpu_seconds": round(result.cpu_seconds, 3),
         "peak_rss_bytes": result.peak_rss_bytes,
-        "parser": parser_name(),
+        "parser": parser_choice().name,
     }
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from headsaw.app_demo import run_bench, run_demo
 from headsaw.cli.display import count_of, plain
 from headsaw.cli.shared import JsonOption, command_name, err, out, print_json, run_async
-from headsaw.convert import parser_name
+from headsaw.convert import parser_choice
 from headsaw.demo.outcome import sample, schema_document
 from headsaw.demo.plan import Plan
 from headsaw.demo.show import Shown
@@ -90,7 +90,7 @@ def _document(result: Shown) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "cpu_seconds": round(used.cpu_seconds, 3),
         "peak_rss_bytes": used.peak_rss_bytes,
-        "parser": parser_name(),
+        "parser": parser_choice().name,
         "batches": outcome.batches,
         "workers": result.plan.workers,
         "kills": result.fleet.kills,

@@ -8,7 +8,7 @@ import typer
 from headsaw.app import headsaw_version
 from headsaw.cli import config, convert, demo, operate, schema, service
 from headsaw.cli.shared import explain
-from headsaw.convert import parser_name
+from headsaw.convert import parser_choice
 from headsaw.errors import HeadsawError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"headsaw {headsaw_version()} (parser: {parser_name()})")
+        typer.echo(f"headsaw {headsaw_version()} (parser: {parser_choice()})")
         raise typer.Exit
 
 

@@ -170,6 +170,14 @@ class WorkerStarted:
     worker: str
     datasets: int
     conversions: int
+    parser: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativePassedOver:
+    """The native parser is installed, wanted, and can't be used; the slower reference parser is."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +222,7 @@ Fact = (
     | OutageMet
     | BacklogSampled
     | WorkerStarted
+    | NativePassedOver
     | DrainBegan
     | TaskDied
     | WorkerStopped

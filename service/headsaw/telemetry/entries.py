@@ -26,6 +26,7 @@ from headsaw.core.facts import (
     MessageFate,
     MessagesReceived,
     MessagesSettled,
+    NativePassedOver,
     OutageMet,
     TaskDied,
     WorkerStarted,
@@ -60,7 +61,7 @@ def entry(fact: Fact) -> Entry:
             return _outcome(fact)
         case OutageMet() | BacklogSampled():
             return _surroundings(fact)
-        case WorkerStarted() | DrainBegan() | TaskDied() | WorkerStopped():
+        case WorkerStarted() | NativePassedOver() | DrainBegan() | TaskDied() | WorkerStopped():
             return _worker(fact)
         case _:
             assert_never(fact)
@@ -130,11 +131,13 @@ def _surroundings(fact: OutageMet | BacklogSampled) -> Entry:
             assert_never(fact)
 
 
-def _worker(fact: WorkerStarted | DrainBegan | TaskDied | WorkerStopped) -> Entry:
+def _worker(fact: WorkerStarted | NativePassedOver | DrainBegan | TaskDied | WorkerStopped) -> Entry:
     match fact:
-        case WorkerStarted(version, _, datasets, conversions):
-            fields: Fields = {"version": version, "datasets": datasets, "conversions": conversions}
+        case WorkerStarted(version, _, datasets, conversions, parser):
+            fields: Fields = {"version": version, "datasets": datasets, "conversions": conversions, "parser": parser}
             return Entry(INFO, "worker started", fields)
+        case NativePassedOver(reason):
+            return Entry(WARNING, "native parser passed over", {"reason": reason})
         case DrainBegan(held, buffered, grace_seconds):
             return Entry(INFO, "drain began", {"held": held, "buffered": buffered, "grace_seconds": grace_seconds})
         case TaskDied(task, kind, detail):

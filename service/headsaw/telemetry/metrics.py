@@ -26,6 +26,7 @@ from headsaw.core.facts import (
     MessageFate,
     MessagesReceived,
     MessagesSettled,
+    NativePassedOver,
     OutageMet,
     TaskDied,
     WorkerStarted,
@@ -102,7 +103,7 @@ class Metrics:
                 self._surroundings(fact)
             case WorkerStarted():
                 self._all.worker.labels(fact.version).set(1)
-            case DrainBegan() | TaskDied() | WorkerStopped():
+            case NativePassedOver() | DrainBegan() | TaskDied() | WorkerStopped():
                 pass  # the log tells them; whoever scrapes sees the worker go
             case _:
                 assert_never(fact)

@@ -124,7 +124,7 @@ def test_a_sample_of_the_backlog_replaces_the_one_before() -> None:
 
 
 def test_the_version_is_shown() -> None:
-    assert moved(WorkerStarted("1.2.3", "worker-1", 2, 4)) == {"worker_info{version=1.2.3}": 1}
+    assert moved(WorkerStarted("1.2.3", "worker-1", 2, 4, "reference")) == {"worker_info{version=1.2.3}": 1}
 
 
 def test_every_fact_is_accepted() -> None:
