@@ -1,6 +1,8 @@
-# The Headsaw service. Three stages: the locked dependencies, the wheel, and what runs.
-# All of them start from one image, so an environment made in the first runs in the last.
+# The Headsaw service. Stages: the locked dependencies, the native parser, the wheels, and what runs.
+# All but the native parser's start from one image, so an environment made in the first runs in the last.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
+# Of the same Debian release: what is linked here is loaded there.
+ARG RUST_IMAGE=rust:1.95-slim-trixie
 
 
 # The dependencies change seldom, the service often: the service is a layer of its own on top.
@@ -22,7 +24,25 @@ RUN find /opt/headsaw/lib -path '*/pyarrow/*' \
  && /opt/headsaw/bin/python -c 'import pyarrow.compute, pyarrow.dataset, pyarrow.parquet, polars'
 
 
-# Wheels are collected in /wheels: the service's own now, and a native one from a Rust stage beside it when there is one.
+FROM dependencies AS maturin
+
+COPY requirements/native-build.txt /src/requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/build/bin/pip install --require-hashes --only-binary=:all: --requirement /src/requirements/native-build.txt
+
+
+# One wheel for every Python: none is needed here. Crates come by the checksums in locked.toml.
+FROM ${RUST_IMAGE} AS native
+
+COPY --from=maturin /opt/build/bin/maturin /usr/local/bin/
+COPY native/Cargo.toml native/locked.toml native/lock.sh native/pyproject.toml /src/native/
+COPY native/src /src/native/src
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    /src/native/lock.sh restore \
+ && maturin build --release --locked --compatibility linux --manifest-path /src/native/Cargo.toml --out /wheels
+
+
+# Wheels are collected in /wheels: the native parser's and the service's own.
 FROM dependencies AS wheel
 
 COPY requirements/deploy-build.txt /src/requirements/
@@ -30,6 +50,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/build/bin/pip install --require-hashes --only-binary=:all: --requirement /src/requirements/deploy-build.txt
 COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
+COPY --from=native /wheels /wheels
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /src \
  && /opt/build/bin/pip --python /opt/headsaw/bin/python install --no-deps --no-index --no-compile --no-warn-script-location \
         --root /stage /wheels/*.whl \

@@ -31,6 +31,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(EMULATOR_LOCK)
 	@touch $@
 
 native: $(READY)  ## Build and install the native parser (every target does, where cargo is)
+	@test -e $(NATIVE_STAMP)
 
 # Where it can't be built the stamp isn't made, so each run says so; a build that fails ends the run.
 $(NATIVE_STAMP): requirements/native-build.txt native/Cargo.toml native/locked.toml native/pyproject.toml $(wildcard native/src/*.rs) | $(STAMP)

@@ -11,6 +11,7 @@
 #                     groups (version 2) are mounted, such as inside a virtual machine's or a CI job's own container.
 #                     Default: the first of them that works
 #   PYTHON_IMAGE      the base image; default the Dockerfile's. base-image.sh makes one where no registry is in reach
+#   RUST_IMAGE        the image that builds the native parser, likewise
 #   EXTRA_BUILD_ARGS  more arguments of the build, such as "--volume /path/ca.crt:/etc/ssl/certs/ca-certificates.crt:ro"
 #   EXTRA_RUN_ARGS    more arguments of each run
 #   PYTHON            an interpreter with headsaw and its development dependencies; default .venv/bin/python
@@ -23,6 +24,9 @@ read -r -a build_args <<< "${EXTRA_BUILD_ARGS:-}"
 read -r -a run_args <<< "${EXTRA_RUN_ARGS:-}"
 if [[ -n "${PYTHON_IMAGE:-}" ]]; then
     build_args+=(--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
+fi
+if [[ -n "${RUST_IMAGE:-}" ]]; then
+    build_args+=(--build-arg "RUST_IMAGE=$RUST_IMAGE")
 fi
 
 has() { command -v "$1" > /dev/null 2>&1; }

@@ -95,6 +95,8 @@ def check_commands(image: Image, report: Report) -> None:
     sys.stdout.write(shown.stdout)
     report.expect("exit status of headsaw --help", shown.returncode, 0)
     report.expect("it names the service's command", " run " in shown.stdout, True)
+    version = image.run("--version").stdout.strip()
+    report.expect(f"parses natively ({version})", version.endswith("(parser: native)"), True)
 
 
 class Service:

@@ -9,7 +9,7 @@ import pytest
 from rendering import ROOT, Manifests, run, tool
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-SCRIPTS = sorted((ROOT / "deploy" / "image").glob("*.sh"))
+SCRIPTS = [*sorted((ROOT / "deploy" / "image").glob("*.sh")), ROOT / "native" / "lock.sh"]
 
 
 def instructions(stage: str = DOCKERFILE) -> list[tuple[str, str]]:
@@ -67,9 +67,32 @@ def test_the_exposed_port_is_the_pods() -> None:
 
 
 def test_every_stage_starts_from_the_one_base_image_or_from_another_stage() -> None:
+    """But the native parser's, whose base is of the same Debian release."""
     bases = [text.split() for word, text in instructions() if word == "FROM"]
     names = {parts[-1] for parts in bases if "AS" in parts}
-    assert all(parts[0] == "${PYTHON_IMAGE}" or parts[0] in names for parts in bases)
+    others = [parts for parts in bases if parts[0] != "${PYTHON_IMAGE}" and parts[0] not in names]
+    assert others == [["${RUST_IMAGE}", "AS", "native"]]
+    python, rust = (text for word, text in instructions() if word == "ARG")
+    assert python.rpartition("-")[2] == rust.rpartition("-")[2] == "trixie"
+
+
+def test_the_native_parser_is_built_of_locked_crates_with_a_compiler_that_is_new_enough() -> None:
+    (build,) = [text for word, text in instructions() if word == "RUN" and "maturin build" in text]
+    assert "lock.sh restore" in build
+    assert " --locked " in build
+    needed = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text())["package"]["rust-version"]
+    (given,) = re.findall(r"RUST_IMAGE=rust:(\d+\.\d+)-", DOCKERFILE)
+    assert [int(part) for part in given.split(".")] >= [int(part) for part in needed.split(".")]
+
+
+def test_the_locked_crates_are_those_that_are_asked_for_and_name_no_registry() -> None:
+    locked = (ROOT / "native" / "locked.toml").read_text()
+    crates = {crate["name"]: crate for crate in tomllib.loads(locked)["package"]}
+    wanted = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text())["dependencies"]
+    pins = {name: (value if isinstance(value, str) else value["version"]) for name, value in wanted.items()}
+    assert {name: f"={crates[name]['version']}" for name in pins} == pins
+    assert all(len(crate["checksum"]) == 64 for name, crate in crates.items() if name != "headsaw-native")
+    assert "://" not in locked
 
 
 def test_the_final_stage_takes_nothing_but_results_from_the_others() -> None:
@@ -110,7 +133,7 @@ def test_the_build_backend_is_locked() -> None:
     assert f"\n{name[0]}==" in "\n" + (ROOT / "requirements" / "deploy-build.txt").read_text()
 
 
-@pytest.mark.parametrize("lock", ["deploy.txt", "deploy-build.txt"])
+@pytest.mark.parametrize("lock", ["deploy.txt", "deploy-build.txt", "native-build.txt"])
 def test_the_locks_hold_hashes_and_no_index_address(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     pinned = re.findall(r"^[a-z].*?==.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+", text, re.MULTILINE)
