@@ -13,7 +13,7 @@ NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust conformance conformance-peers fuzz lock bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz lock bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -79,8 +79,22 @@ contracts: $(STAMP)
 unit: $(READY)
 	$(BIN)/pytest -q -m "not thorough" tests/unit tests/property
 
-test: $(READY) $(DEPLOY_TOOLS) $(SPARK)  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
+test: $(READY) $(DEPLOY_TOOLS) $(SPARK) wheels  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
 	$(BIN)/pytest -q
+
+# As a user has it: both wheels in an environment that knows neither the sources nor cargo. tests/deploy/test_wheels.py uses it.
+WHEELS := $(VENV)/installed
+wheels: $(READY) $(WHEELS)/.dependencies  ## Build both wheels, and install them into an environment of their own
+	@rm -f $(VENV)/wheels/headsaw-*.whl
+	@$(BIN)/python -m hatchling build --target wheel --directory $(VENV)/wheels > /dev/null
+	@$(PYTHON) -m pip --python $(WHEELS)/bin/python uninstall --quiet --yes headsaw headsaw-native 2> /dev/null
+	@$(PYTHON) -m pip --python $(WHEELS)/bin/python install --quiet --disable-pip-version-check --no-index --no-deps $(VENV)/wheels/headsaw-*.whl \
+		$$(test -e $(NATIVE_STAMP) && echo $(VENV)/wheels/headsaw_native-*.whl)
+
+$(WHEELS)/.dependencies: requirements/run.txt | $(STAMP)
+	@test -x $(WHEELS)/bin/python || $(PYTHON) -m venv --without-pip $(WHEELS)
+	@$(PYTHON) -m pip --python $(WHEELS)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 conformance: $(READY)  ## Every line of the adversarial and published corpora is accounted for, and every value comes back
 	$(BIN)/pytest -q tests/conformance

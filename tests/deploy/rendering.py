@@ -28,9 +28,13 @@ def tool(name: str) -> str:
     pytest.skip(reason)
 
 
-def run(*command: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, text: str | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """The command's outcome; it runs in the repository's root."""
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60, env=env
+    )
 
 
 @cache
