@@ -18,6 +18,7 @@ from headsaw.adapters.aws import Aws
 from headsaw.adapters.connect import Connected, connect
 from headsaw.adapters.local import create_resources
 from headsaw.config import load
+from headsaw.convert import parser_choice
 from headsaw.core.model import SourceFile
 from headsaw.core.notification import synthetic_event
 from headsaw.demo.emulator import Endpoint
@@ -213,6 +214,7 @@ async def test_sigterm_drains_and_exits_with_zero(tmp_path: Path, emulator_envir
         status, out, _ = await ended(process)
     assert status == 0
     lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["parser"] for line in lines if line["event"] == "worker started"] == [parser_choice().name]
     assert [line["rows"] for line in lines if line["event"] == "batch done"] == [2]
     assert lines[-1]["event"] == "worker stopped"
     assert "a.ndjson" not in out, "no object key at INFO"
