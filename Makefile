@@ -13,7 +13,7 @@ NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz lock bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz lock bench bench-decode bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,7 +50,7 @@ build-native: $(STAMP)
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements/native-build.txt
 	@rm -rf $(VENV)/wheels
 	@native/lock.sh restore && $(BIN)/maturin build --quiet --release --locked --compatibility linux -m native/Cargo.toml -i $(BIN)/python -o $(VENV)/wheels \
-		|| { echo "the native parser could not be built (above is why); \`make NATIVE= ...\` leaves it out"; exit 1; }
+		|| { echo "the native parser could not be built (above is why); \`make NATIVE= ...\` leaves it out. After a change of Cargo.toml: native/lock.sh update"; exit 1; }
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall $(VENV)/wheels/headsaw_native-*.whl
 	@touch $(NATIVE_STAMP)
 
@@ -65,10 +65,10 @@ check-rust:
 check: format lint types contracts rust unit  ## Format, lint, types, import contracts, native/, unit tests: about a minute
 
 format: $(STAMP)
-	$(BIN)/ruff format --check service tests deploy native
+	$(BIN)/ruff format --check service tests deploy native benchmarks
 
 lint: $(STAMP)
-	$(BIN)/ruff check service tests deploy native
+	$(BIN)/ruff check service tests deploy native benchmarks
 
 types: $(STAMP)
 	$(BIN)/mypy
@@ -99,10 +99,15 @@ $(WHEELS)/.dependencies: requirements/run.txt | $(STAMP)
 conformance: $(READY)  ## Every line of the adversarial and published corpora is accounted for, and every value comes back
 	$(BIN)/pytest -q tests/conformance
 
+# Other NDJSON readers, at what was newest when they were installed; remove the folder to renew them.
 PEERS := $(VENV)/peers
-conformance-peers: $(STAMP)  ## The same table for other NDJSON readers, at their newest, into docs/conformance.md
-	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv --without-pip $(PEERS)
-	@$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --upgrade pyarrow polars duckdb chdb datafusion zstandard
+$(PEERS)/.installed: | $(STAMP)
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv --without-pip $(@D)
+	@echo "Installing other NDJSON readers into $(@D) (a minute, once) ..."
+	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --upgrade pyarrow polars duckdb chdb datafusion zstandard
+	@touch $@
+
+conformance-peers: $(READY) $(PEERS)/.installed  ## The same table for other NDJSON readers, at their newest, into docs/conformance.md
 	$(BIN)/python -m tests.conformance.peers --python $(PEERS)/bin/python --write docs/conformance.md
 
 FUZZ := $(VENV)/fuzz
@@ -131,6 +136,15 @@ image: $(READY)  ## Build the image, run it hardened, and check it
 
 demo: $(READY)  ## The whole service on this machine: generated events, an embedded AWS, real workers, an audit
 	$(BIN)/headsaw demo
+
+ROUNDS ?= 3
+SIZE_MB ?= 128
+bench: $(READY) $(PEERS)/.installed  ## NDJSON to Parquet by Headsaw and by others: ROUNDS=3 SIZE_MB=128 ONLY=flat,nested,gharchive,sparse,scaling WRITE=docs/benchmarks.md
+	@$(BIN)/python -m benchmarks --python $(PEERS)/bin/python --rounds $(ROUNDS) --size-mb $(SIZE_MB) $(if $(ONLY),--only $(ONLY)) $(if $(TOOLS),--tools "$(TOOLS)") $(if $(WRITE),--write $(WRITE))
+
+bench-decode: $(PEERS)/.installed  ## How fast gzip libraries inflate
+	@$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --disable-pip-version-check isal zlib-ng deflate
+	@$(PEERS)/bin/python -m benchmarks.decode --size-mb $(SIZE_MB)
 
 bench-e2e: $(READY)  ## One worker, 10,000 files of 10 KB: files a second, CPU and requests a file
 	$(BIN)/headsaw bench-e2e
