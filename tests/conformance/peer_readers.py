@@ -82,13 +82,13 @@ READERS: dict[str, Callable[[str], Records]] = {
 }
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """The value as JSON, numbers in their shortest exact form."""
     match value:
         case dict():
-            return "{" + ",".join(f"{json.dumps(str(key))}:{_text(member)}" for key, member in value.items()) + "}"
+            return "{" + ",".join(f"{json.dumps(str(key))}:{as_text(member)}" for key, member in value.items()) + "}"
         case list() | tuple():
-            return "[" + ",".join(map(_text, value)) + "]"
+            return "[" + ",".join(map(as_text, value)) + "]"
         case bool() | None | str() | int():
             return json.dumps(value)
         case float():
@@ -110,7 +110,7 @@ def _answer(name: str, request: str) -> dict[str, Any]:
     rows = 0
     with Path(output).open("w") as stream:
         for record in READERS[name](source):
-            stream.write(_text(record) + "\n")
+            stream.write(as_text(record) + "\n")
             rows += 1
     return {"rows": rows}
 

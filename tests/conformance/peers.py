@@ -159,18 +159,19 @@ def _values_right(case: Case, output: Path) -> bool:
 
     found = [bare(loads(line)) for line in output.read_text().split("\n") if line]
     if len(found) == len(case.records):
-        return all(map(_same, found, case.records))
+        return all(map(same, found, case.records))
     if not case.open_lines:
         return False
     remaining = iter(found)  # rows of lines that the corpus leaves open may stand between
-    return all(any(_same(record, wanted) for record in remaining) for wanted in case.records)
+    return all(any(same(record, wanted) for record in remaining) for wanted in case.records)
 
 
-def _same(found: Any, wanted: Any) -> bool:
+def same(found: Any, wanted: Any) -> bool:
+    """Whether the value that came back is the one that was written."""
     if isinstance(found, dict) and isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(_same(found[key], wanted[key]) for key in wanted)
+        return found.keys() == wanted.keys() and all(same(found[key], wanted[key]) for key in wanted)
     if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(_same, found, wanted))
+        return len(found) == len(wanted) and all(map(same, found, wanted))
     if isinstance(found, str) and isinstance(wanted, str) and found != wanted:
         return _instant(found) is not None and _instant(found) == _instant(wanted)
     return type(found) is type(wanted) and bool(found == wanted)
