@@ -12,18 +12,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.conformance.test_generated import LINES
+from tests.property.differential import columns, compare, compare_case, grown
 from tests.property.test_convert import jsonish, objects, texts
 
 from headsaw.convert import native
 from headsaw.convert.decode import Decode
 from headsaw.convert.frame import Framer, Run
-from headsaw.convert.native import NativeParser
-from headsaw.convert.parser import Parsed, ParseRules
+from headsaw.convert.parser import ParseRules
 from headsaw.convert.reference import ReferenceParser
-from headsaw.core.inference import Rules, Seen, grow
-from headsaw.core.settings import SchemaSettings
 from headsaw.core.table_schema import TableSchema
-from headsaw.core.table_types import Field, leaves, parse_type
+from headsaw.core.table_types import leaves
 from headsaw.errors import SourceUnreadable
 
 if not native.available():
@@ -35,63 +33,8 @@ CORPUS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FILES = sorted(
     path for path in CORPUS.glob("**/*") if path.is_file() and path.parent != CORPUS and path.name != "expected.json"
 )
-MANY = settings(max_examples=int(os.environ.get("EXAMPLES", "100")), deadline=None)
-"""EXAMPLES=100000 for a long run."""
-
-
-def columns(**types: str) -> TableSchema:
-    return TableSchema(1, tuple(Field(name, parse_type(text)) for name, text in types.items()))
-
-
-def grown(seen: Seen, **rules: Any) -> TableSchema:
-    return grow(TableSchema(), seen, Rules.of(SchemaSettings.model_validate(rules)))
-
-
-def shown(seen: Seen) -> Any:
-    """With the order of members, on which the order of new columns depends."""
-    members = [(key, shown(member)) for key, member in seen.members.items()]
-    element = seen.element and shown(seen.element)
-    counts = (seen.bools, seen.ints, seen.reals, seen.strings, seen.timestamps, seen.lists, seen.objects, seen.keys)
-    return (*counts, seen.overflow, element, members)
-
-
-def exact(value: Any) -> Any:
-    """The value with doubles as their bits' text, since -0.0 equals 0.0."""
-    if isinstance(value, float):
-        return (math.copysign(1, value), value)
-    if isinstance(value, dict):
-        return {key: exact(member) for key, member in value.items()}
-    return [exact(item) for item in value] if isinstance(value, list) else value
-
-
-def same_batch(ours: Parsed, theirs: Parsed) -> None:
-    ours.batch.validate(full=True)
-    assert ours.batch.schema.equals(theirs.batch.schema, check_metadata=True)
-    if not ours.batch.equals(theirs.batch):
-        for name, left, right in zip(ours.batch.schema.names, ours.batch.columns, theirs.batch.columns, strict=True):
-            assert left.to_pylist() == right.to_pylist(), name
-    else:
-        for left, right in zip(ours.batch.columns, theirs.batch.columns, strict=True):
-            if "double" in str(left.type):
-                assert exact(left.to_pylist()) == exact(right.to_pylist())
-
-
-def compare(block: bytes, schema: TableSchema, rules: ParseRules | None = None, *, left_to_reference: int = 0) -> Seen:
-    """Both parsers agree on everything; returns what they saw."""
-    rules = rules or ParseRules()
-    fast, slow = NativeParser(rules), ReferenceParser(rules)
-    seen = slow.observe(block, schema)
-    assert shown(fast.observe(block, schema)) == shown(seen)
-    ours, theirs = fast.parse(block, schema), slow.parse(block, schema)
-    assert fast.left_to_reference == left_to_reference
-    same_batch(ours, theirs)
-    assert list(ours.row_lines) == list(theirs.row_lines)
-    assert list(ours.rejects) == list(theirs.rejects)
-    assert list(ours.blanks) == list(theirs.blanks)
-    assert (ours.lines, ours.rescued_values) == (theirs.lines, theirs.rescued_values)
-    assert list(ours.unknown_rows) == list(theirs.unknown_rows)
-    assert shown(ours.unknown) == shown(theirs.unknown)
-    return seen
+SEEDS = Path(__file__).resolve().parents[2] / "native" / "fuzz" / "seeds"
+MANY = settings(max_examples=100, deadline=None)
 
 
 TYPES = [
@@ -257,6 +200,11 @@ def test_a_zero_beyond_decimal_exponents_is_left_to_the_reference() -> None:
     for type_ in ("float64", "int64", "decimal(3,0)", "timestamp(s)"):
         compare(block, columns(v=type_), left_to_reference=1)
     compare(block, columns(v="json"))
+
+
+@pytest.mark.parametrize("path", sorted(SEEDS.iterdir()), ids=lambda path: path.name[:12])
+def test_they_agree_on_what_fuzzing_found(path: Path) -> None:
+    compare_case(path.read_bytes())
 
 
 @MANY
