@@ -13,10 +13,10 @@ NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz lock bench bench-decode bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential lock bench bench-decode bench-e2e deploy-tools image clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## Make .venv with everything that the other targets need (they do this themselves)
 
@@ -111,12 +111,32 @@ conformance-peers: $(READY) $(PEERS)/.installed  ## The same table for other NDJ
 	$(BIN)/python -m tests.conformance.peers --python $(PEERS)/bin/python --write docs/conformance.md
 
 FUZZ := $(VENV)/fuzz
+FUZZ_CORPUS := native/fuzz/corpus/parse
+FUZZ_LIMITS = -dict=$(CURDIR)/native/fuzz/dictionary -max_len=1024 -timeout=10 -rss_limit_mb=2048 -max_total_time=$(SECONDS)
 SECONDS ?= 60
-fuzz: $(STAMP)  ## Fuzz the whole conversion for SECONDS (60)
+fuzz-tools: $(STAMP)
 	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv --without-pip $(FUZZ)
 	@$(PYTHON) -m pip --python $(FUZZ)/bin/python install --quiet --require-hashes -r requirements/dev.txt
 	@$(PYTHON) -m pip --python $(FUZZ)/bin/python install --quiet atheris
+
+fuzz: fuzz-tools  ## Fuzz the whole conversion for SECONDS (60)
 	PYTHONPATH=service $(FUZZ)/bin/python -m tests.conformance.fuzz -max_total_time=$(SECONDS)
+
+# No sanitizer: the parser has no unsafe code, overflow panics in this build, and any toolchain can make it.
+fuzz-native:  ## Fuzz the native parser for SECONDS (60); another JSON reader is its judge
+	@command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz
+	@mkdir -p $(FUZZ_CORPUS)
+	cd native && cargo fuzz run --sanitizer none parse fuzz/corpus/parse fuzz/seeds -- $(FUZZ_LIMITS)
+
+fuzz-differential: $(READY) fuzz-tools  ## Both parsers on what fuzz-native found, and on new inputs for SECONDS (60)
+	@$(PYTHON) -m pip --python $(FUZZ)/bin/python install --quiet --no-index --no-deps --force-reinstall $(VENV)/wheels/headsaw_native-*.whl
+	@mkdir -p $(FUZZ_CORPUS) native/fuzz/artifacts
+	$(BIN)/python -m tests.property.differential $(FUZZ_CORPUS) native/fuzz/seeds
+	PYTHONPATH=service $(FUZZ)/bin/python -m tests.conformance.fuzz_differential $(FUZZ_CORPUS) native/fuzz/seeds -artifact_prefix=native/fuzz/artifacts/ $(FUZZ_LIMITS)
+
+DOCUMENTS ?= 100000
+differential: $(READY)  ## Both parsers on DOCUMENTS (100000) random documents, from SEED if one is given
+	$(BIN)/python -m tests.property.documents $(DOCUMENTS) $(SEED)
 
 deploy-tools: $(DEPLOY_TOOLS)  ## What tests/deploy runs: kubectl, validators and linters, in an environment of their own
 
