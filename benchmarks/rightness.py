@@ -3,7 +3,8 @@
 Right means: as many rows as lines; in 2,000 lines drawn by a seed, every value as in tests/conformance (none missing,
 none added, numbers compared as decimals, a text that was read as the same point in time counts); and over all rows,
 every top-level column holds as many values as there are, integers with the same sum, texts with as many characters.
-Rows may come in another order. What Headsaw rescued counts as present.
+Rows may come in another order. What Headsaw rescued counts as present. An empty list where the line had nothing, or a
+key under another name, is another value.
 """
 
 from collections import Counter
