@@ -112,7 +112,7 @@ conformance-peers: $(READY) $(PEERS)/.installed  ## The same table for other NDJ
 
 FUZZ := $(VENV)/fuzz
 FUZZ_CORPUS := native/fuzz/corpus/parse
-FUZZ_LIMITS = -dict=$(CURDIR)/native/fuzz/dictionary -max_len=1024 -timeout=10 -rss_limit_mb=2048 -max_total_time=$(SECONDS)
+FUZZ_LIMITS = -dict=$(CURDIR)/native/fuzz/dictionary -max_len=2048 -timeout=10 -rss_limit_mb=2048 -max_total_time=$(SECONDS)
 SECONDS ?= 60
 fuzz-tools: $(STAMP)
 	@test -x $(FUZZ)/bin/python || $(PYTHON) -m venv --without-pip $(FUZZ)

@@ -178,9 +178,14 @@ def compare_case(data: bytes) -> None:
         compare(case.block, schema, case.rules, left_to_reference=fast.left_to_reference)
 
 
+def inputs(*places: Path) -> list[Path]:
+    """The files in these folders and the folders within, and those named themselves."""
+    return [file for place in places for file in (place, *sorted(place.rglob("*"))) if file.is_file()]
+
+
 def main() -> None:
-    """Compares every given file, and every file in the given folders; the first that they differ on is named."""
-    files = [file for path in map(Path, sys.argv[1:]) for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    """Compares every input that the arguments name; the first that the parsers differ on is named."""
+    files = inputs(*map(Path, sys.argv[1:]))
     for file in files:
         try:
             compare_case(file.read_bytes())

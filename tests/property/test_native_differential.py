@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.conformance.test_generated import LINES
-from tests.property.differential import columns, compare, compare_case, grown
+from tests.property.differential import columns, compare, compare_case, grown, inputs
 from tests.property.test_convert import jsonish, objects, texts
 
 from headsaw.convert import native
@@ -202,8 +202,8 @@ def test_a_zero_beyond_decimal_exponents_is_left_to_the_reference() -> None:
     compare(block, columns(v="json"))
 
 
-@pytest.mark.parametrize("path", sorted(SEEDS.iterdir()), ids=lambda path: path.name[:12])
-def test_they_agree_on_what_fuzzing_found(path: Path) -> None:
+@pytest.mark.parametrize("path", inputs(SEEDS), ids=lambda path: path.name[:36])
+def test_they_agree_on_every_seed_of_the_fuzzers(path: Path) -> None:
     compare_case(path.read_bytes())
 
 
