@@ -92,7 +92,7 @@ class _Attempt:
         try:
             for framed in framer:
                 held.append(framed)
-                size += len(framed.data) if isinstance(framed, Run) else 0
+                size += framed.size if isinstance(framed, Run) else 0
                 if size > SMALL_FILE_BYTES:
                     self._add(index, held)
                     held = []
@@ -126,12 +126,12 @@ class _Attempt:
         schema = self._growth.accepted
         parser = self._job.parser
         if self._settled or self.delivery.doomed:
-            parsed = parser.parse(block.data(), schema)
+            parsed = parser.parse(block.text, schema)
             if self.delivery.doomed or not self._grows(parsed.unknown):
                 self.delivery.accept(block, parsed, schema)
                 return
         else:
-            self._growth.collect(parser.observe(block.data(), schema))
+            self._growth.collect(parser.observe(block.text, schema))
         self._waiting.append(block)
         if sum(waiting.size for waiting in self._waiting) * WAITING >= self._job.memory_bytes:
             self._settle()
@@ -155,4 +155,4 @@ class _Attempt:
         schema = self._growth.agree()
         self._settled, self._late = True, False
         for block in waiting:
-            self.delivery.accept(block, self._job.parser.parse(block.data(), schema), schema)
+            self.delivery.accept(block, self._job.parser.parse(block.text, schema), schema)
