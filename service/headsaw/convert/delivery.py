@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headsaw.convert.accounts import Account
+from headsaw.convert.background import Background
 from headsaw.convert.blocks import Block, Segment
 from headsaw.convert.expressions import Expressions
 from headsaw.convert.filtering import evaluated
@@ -29,7 +30,7 @@ Kept = list[tuple[Segment, int, int]]
 class Delivery:
     """Where everything goes, unless the attempt is doomed: then files are only judged. `rejected` is added to."""
 
-    def __init__(self, job: Job, rejected: dict[int, Rejection]) -> None:
+    def __init__(self, job: Job, rejected: dict[int, Rejection], background: Background) -> None:
         settings = job.settings
         self._job = job
         self.rejected = rejected
@@ -40,7 +41,7 @@ class Delivery:
         self._expressions = Expressions(settings)
         self._layout = Layout(self._expressions, lineage=settings.lineage)
         context = FileContext(settings, job.batch, tuple(item.name for item in job.sources))
-        self.tables = Tables(job.outputs, context, self._layout, job.memory_bytes // 2)
+        self.tables = Tables(job.outputs, context, self._layout, job.memory_bytes // 2, background)
         self._quarantine = QuarantineWriter(job.outputs)
 
     def close(self) -> tuple[OutputFile, ...]:

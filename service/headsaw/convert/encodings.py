@@ -4,6 +4,7 @@ A dictionary pays where values repeat; tried on others, it costs a hash of every
 is full. Integers without one are delta-encoded, which is both smaller and cheaper than plain.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,15 @@ from headsaw.core.table_schema import SOURCE_LINE
 ROWS_MIN = 8192
 """Fewer rows make a dictionary for every column: it is cheap, and never too large."""
 
-SAMPLE_VALUES = 1024
+SAMPLED_BATCHES = 8
+SAMPLED_VALUES = 1024
 """Values looked at in each of the sampled batches."""
 
-REPEATED = 0.5
-"""A sample with at most this share of distinct values has a dictionary; integers are cheap without: a fifth of it."""
+REPEATS = 4
+"""A dictionary is made where values occur at least so often on average."""
+
+DICTIONARY_BYTES = 1024**2
+"""A larger dictionary would be abandoned by the library."""
 
 DELTA = "DELTA_BINARY_PACKED"
 
@@ -39,20 +44,20 @@ def encodings(table: pa.Table) -> Encodings:
     dictionary: list[str] = []
     other: dict[str, str] = {}
     for at, field in enumerate(table.schema):
-        samples = [batch.column(at).slice(0, SAMPLE_VALUES) for batch in batches]
-        for path, type_, values in _leaves(field.name, field.type, samples):
-            integer = pa.types.is_integer(type_) or pa.types.is_timestamp(type_)
-            if path == SOURCE_LINE or not (few or _repeats(values, REPEATED / 5 if integer else REPEATED)):
-                if integer:
-                    other[path] = DELTA
-            elif not pa.types.is_boolean(type_):
+        for path, type_, values in _leaves(field.name, field.type, [batch.column(at) for batch in batches]):
+            if pa.types.is_boolean(type_):
+                continue
+            if path != SOURCE_LINE and (few or _repeats(type_, values, table.num_rows)):
                 dictionary.append(path)
+            elif pa.types.is_integer(type_) or pa.types.is_timestamp(type_):
+                other[path] = DELTA
     return Encodings(tuple(dictionary), other)
 
 
 def _spread(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """The first, the middle and the last."""
-    return [batches[at] for at in sorted({0, len(batches) // 2, len(batches) - 1})]
+    """Some from everywhere."""
+    step = max(len(batches) // SAMPLED_BATCHES, 1)
+    return [batch.slice(0, SAMPLED_VALUES) for batch in batches[::step]]
 
 
 def _leaves(
@@ -60,23 +65,37 @@ def _leaves(
 ) -> Iterator[tuple[str, pa.DataType, Sequence[pa.Array]]]:
     """The columns that Parquet makes of one: path, type, sampled values."""
     if pa.types.is_struct(type_):
-        for at, member in enumerate(type_.fields):
-            yield from _leaves(f"{path}.{member.name}", member.type, [array.flatten()[at] for array in arrays])
+        for at, member in enumerate(type_):
+            yield from _leaves(f"{path}.{member.name}", member.type, [array.field(at) for array in arrays])
     elif pa.types.is_list(type_):
-        elements = [array.flatten().slice(0, SAMPLE_VALUES) for array in arrays]
-        yield from _leaves(f"{path}.list.element", type_.value_type, elements)
+        yield from _leaves(f"{path}.list.element", type_.value_type, [_first(array.flatten()) for array in arrays])
     elif pa.types.is_map(type_):
-        for name, values_type in (("key", type_.key_type), ("value", type_.item_type)):
-            values = [getattr(array, f"{name}s" if name == "key" else "items") for array in arrays]
-            yield from _leaves(f"{path}.key_value.{name}", values_type, [v.slice(0, SAMPLE_VALUES) for v in values])
+        yield from _leaves(f"{path}.key_value.key", type_.key_type, [_first(array.keys) for array in arrays])
+        yield from _leaves(f"{path}.key_value.value", type_.item_type, [_first(array.items) for array in arrays])
     else:
         yield path, type_, arrays
 
 
-def _repeats(samples: Sequence[pa.Array], share: float) -> bool:
-    """At most that share of the values are distinct; of none, none are."""
-    whole = pa.chunked_array(samples) if samples else None
-    if whole is None or pa.types.is_dictionary(whole.type):
+def _first(values: pa.Array) -> pa.Array:
+    return values.slice(0, SAMPLED_VALUES)
+
+
+def _repeats(type_: pa.DataType, samples: Sequence[pa.Array], rows: int) -> bool:
+    """A dictionary of the values would be small, and each be used often."""
+    if pa.types.is_dictionary(type_):
         return True
-    count = len(whole) - whole.null_count
-    return bool(pc.count_distinct(whole).as_py() <= share * count)
+    values = pa.chunked_array(samples, type_).drop_null()
+    if not len(values):
+        return True
+    share = len(values) / sum(map(len, samples))
+    distinct = _distinct(len(values), pc.count_distinct(values).as_py())
+    return distinct * REPEATS <= rows * share and distinct * values.nbytes / len(values) <= DICTIONARY_BYTES
+
+
+def _distinct(sample: int, found: int) -> float:
+    """How many equally frequent values there are if that many were found in a sample: d = D (1 - exp(-n/D))."""
+    low, high = float(found), float(found) * sample
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if middle * -math.expm1(-sample / middle) > found else (middle, high)
+    return high
