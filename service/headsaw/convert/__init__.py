@@ -32,7 +32,8 @@ def convert(
     """Every line of every source is a row, quarantined, blank or filtered, or its source is rejected as a whole.
 
     All outputs in the report are closed; any other output that was opened is aborted. `memory_bytes` bounds the data
-    that is held at once (lines over it excepted). More `threads` parse and encode side by side; the outputs are the same. What the protocols raise passes through, after the abort.
+    that is held at once (lines over it excepted). More `threads` parse and encode side by side, with the
+    same outputs. What the protocols raise passes through, after the abort.
     """
     rules = ParseRules(settings.line.max_depth, infer_timestamps=settings.table_schema.timestamps == "infer")
     parser: Parser = parser_choice().parser(rules)

@@ -1,4 +1,4 @@
-"""Work beside the conversion's own thread: calls that hold no interpreter lock, in threads; at once where there are none.
+"""Work beside the conversion's own thread: calls that hold no interpreter lock, in threads, or at once without any.
 
 What comes out doesn't depend on the threads: results are taken in the order of the calls.
 """
@@ -6,7 +6,7 @@ What comes out doesn't depend on the threads: results are taken in the order of 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,7 +19,7 @@ class Background:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="convert") if threads > 1 else None
 
-    def __enter__(self) -> "Background":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

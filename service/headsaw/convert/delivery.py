@@ -130,10 +130,10 @@ class Delivery:
     def _write_rows(
         self, parsed: Parsed, computed: pa.Table | None, kept: Kept, schema: TableSchema, *, whole: bool
     ) -> None:
-        rows = sum(end - first for _, first, end in kept)
-        if not rows:
+        count = sum(end - first for _, first, end in kept)
+        if not count:
             return
-        source_column, line_column = _lineage(parsed.row_lines, kept, rows)
+        source_column, line_column = _lineage(parsed.row_lines, kept, count)
         batch = parsed.batch
         if not whole:
             standing = pa.array([row for _, first, end in kept for row in range(first, end)], pa.int64())

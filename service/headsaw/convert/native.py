@@ -41,7 +41,9 @@ class _Block(Protocol):
 class _Plan(Protocol):
     """A table schema, ready to parse with."""
 
-    def parse(self, parts: list[tuple[bytes, int, int]], depth_max: int, infer_timestamps: bool, observe_only: bool, /) -> _Block | None:
+    def parse(
+        self, parts: list[tuple[bytes, int, int]], depth_max: int, infer_timestamps: bool, observe_only: bool, /
+    ) -> _Block | None:
         """The block as the schema sees it, or only its `unknown`; None where it is the reference parser's."""
         ...
 
