@@ -30,19 +30,32 @@ impl Plan {
     }
 
     /// The block as the schema sees it, or only its `unknown`; None where it is the reference parser's.
+    ///
+    /// `parts` are bytes with the place of whole lines in them.
     fn parse(
         &self,
         py: Python<'_>,
-        block: &Bound<'_, PyBytes>,
+        parts: Vec<(Bound<'_, PyBytes>, usize, usize)>,
         depth_max: usize,
         infer_timestamps: bool,
         observe_only: bool,
     ) -> PyResult<Option<Block>> {
-        let data = block.as_bytes();
+        let parts = slices(&parts)?;
         let rules = Rules { depth_max, infer_timestamps, observe_only };
-        let parsed = py.detach(|| catch_unwind(AssertUnwindSafe(|| parse(data, &self.table, self.structs, rules))));
+        let parsed = py.detach(|| catch_unwind(AssertUnwindSafe(|| parse(&parts, &self.table, self.structs, rules))));
         Ok(parsed.ok().and_then(Result::ok).map(|parsed| Block { parsed }))
     }
+}
+
+fn slices<'p>(parts: &'p [(Bound<'_, PyBytes>, usize, usize)]) -> PyResult<Vec<&'p [u8]>> {
+    let outside = || PyValueError::new_err("a part lies outside its bytes");
+    parts.iter().map(|(data, start, end)| data.as_bytes().get(*start..*end).ok_or_else(outside)).collect()
+}
+
+/// How many line feeds there are between two places.
+#[pyfunction]
+fn newlines(data: &Bound<'_, PyBytes>, start: usize, end: usize) -> usize {
+    data.as_bytes().get(start..end).map_or(0, |part| memchr::memchr_iter(b'\n', part).count())
 }
 
 fn read_struct(members: &Bound<'_, PyAny>, structs: &mut usize, depth: usize) -> PyResult<Struct> {
@@ -156,6 +169,7 @@ fn show<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyTuple>> {
 #[pymodule]
 fn headsaw_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(newlines, module)?)?;
     module.add_class::<Plan>()?;
     module.add_class::<Block>()
 }

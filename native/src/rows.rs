@@ -446,19 +446,19 @@ impl<'p> Row<'p, '_> {
     }
 }
 
-/// The block of whole lines, of which the last may lack its line feed, as the table schema sees it.
+/// The block's parts, each of whole lines, as the table schema sees them. A part's last line may lack its line feed;
+/// places in the block are told as if it had one.
 ///
 /// # Errors
 ///
 /// `Bad::Block` where the block is the reference parser's.
-pub fn parse(block: &[u8], table: &Struct, structs: usize, rules: Rules) -> Outcome<Parsed> {
-    if block.len() > BLOCK_BYTES_MAX {
+pub fn parse(parts: &[&[u8]], table: &Struct, structs: usize, rules: Rules) -> Outcome<Parsed> {
+    if parts.iter().map(|part| part.len() + 1).sum::<usize>() > BLOCK_BYTES_MAX {
         return Err(Bad::Block);
     }
-    let mut table_rows = Table::new(block, table, structs, rules);
-    let valid = simdutf8::basic::from_utf8(block).is_ok();
-    while table_rows.start < block.len() {
-        table_rows.line(valid)?;
+    let mut table_rows = Table::new(table, structs, rules);
+    for part in parts {
+        table_rows.part(part)?;
     }
     table_rows.finish().map_err(|_| Bad::Block)
 }
@@ -469,6 +469,8 @@ struct Table<'p, 'b> {
     rescued: Texts,
     row: Row<'p, 'b>,
     seen: Vec<Seen>,
+    /// Where in the block the part begins, and in the part the line.
+    offset: usize,
     start: usize,
     lines: usize,
     row_lines: Vec<usize>,
@@ -479,13 +481,13 @@ struct Table<'p, 'b> {
 }
 
 impl<'p, 'b> Table<'p, 'b> {
-    fn new(block: &'b [u8], plan: &'p Struct, structs: usize, rules: Rules) -> Self {
+    fn new(plan: &'p Struct, structs: usize, rules: Rules) -> Self {
         Self {
             plan,
             columns: Objects::new(plan),
             rescued: Texts::new(),
             row: Row {
-                cursor: Cursor { data: block, at: 0 },
+                cursor: Cursor { data: &[], at: 0 },
                 rules,
                 path: Vec::new(),
                 open: Open::default(),
@@ -498,6 +500,7 @@ impl<'p, 'b> Table<'p, 'b> {
                 objects: 0,
             },
             seen: (0..structs).map(|_| Seen::default()).collect(),
+            offset: 0,
             start: 0,
             lines: 0,
             row_lines: Vec::new(),
@@ -506,6 +509,18 @@ impl<'p, 'b> Table<'p, 'b> {
             rescued_values: 0,
             unknown_rows: Vec::new(),
         }
+    }
+
+    /// The part's lines are rows, blank or rejects.
+    fn part(&mut self, data: &'b [u8]) -> Outcome {
+        self.row.cursor.data = data;
+        self.start = 0;
+        let valid = simdutf8::basic::from_utf8(data).is_ok();
+        while self.start < data.len() {
+            self.line(valid)?;
+        }
+        self.offset += self.start;
+        Ok(())
     }
 
     /// The line that begins at `start` is a row, blank or a reject.
@@ -527,7 +542,7 @@ impl<'p, 'b> Table<'p, 'b> {
                     self.blanks.push(self.lines);
                 } else {
                     self.columns.truncate(row);
-                    self.rejects.push((self.lines, self.start, end - self.start));
+                    self.rejects.push((self.lines, self.offset + self.start, end - self.start));
                 }
                 self.start = end + 1;
             }

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import resource
 import sys
 import time
@@ -119,6 +120,7 @@ async def _convert(
         ingested_at=time.time(),
         schema=SchemaInMemory(),
         outputs=target.outputs,
+        threads=cores(),
     )
     with ThreadPoolExecutor(1, thread_name_prefix="convert") as pool:
         async with _fetching(sources.prefetch) as stop_fetching:
@@ -162,6 +164,11 @@ async def _fetching(prefetch: Prefetch | None) -> AsyncIterator[Callable[[], Awa
         yield stop
     finally:
         await stop()
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 async def _nothing() -> None:

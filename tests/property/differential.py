@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from headsaw.convert.native import NativeParser
-from headsaw.convert.parser import Parsed, ParseRules
+from headsaw.convert.parser import Lines, Parsed, ParseRules
 from headsaw.convert.reference import ReferenceParser
 from headsaw.core.inference import Rules, Seen, grow
 from headsaw.core.settings import SchemaSettings
@@ -79,11 +79,27 @@ def same_batch(ours: Parsed, theirs: Parsed) -> None:
 def compare(block: bytes, schema: TableSchema, rules: ParseRules | None = None, *, left_to_reference: int = 0) -> Seen:
     """Both parsers agree on everything; returns what they saw."""
     rules = rules or ParseRules()
+    lines, apart = Lines.of(block), scattered(block)
     fast, slow = NativeParser(rules), ReferenceParser(rules)
-    seen = slow.observe(block, schema)
-    assert shown(fast.observe(block, schema)) == shown(seen)
-    ours, theirs = fast.parse(block, schema), slow.parse(block, schema)
+    seen = slow.observe(lines, schema)
+    assert shown(fast.observe(apart, schema)) == shown(seen)
+    ours, theirs = fast.parse(lines, schema), slow.parse(lines, schema)
     assert fast.left_to_reference == left_to_reference
+    same(ours, theirs)
+    if not left_to_reference:
+        same(fast.parse(apart, schema), ours)
+    COMPARED.add(block, theirs.lines - len(theirs.blanks))
+    return seen
+
+
+def scattered(block: bytes) -> Lines:
+    """The lines in parts that lie within larger bytes, some without the newline that the next part makes up for."""
+    lines = re.findall(rb"[^\n]*\n|[^\n]+$", block)
+    parts = [line.removesuffix(b"\n") if at % 3 == 1 and line != b"\n" else line for at, line in enumerate(lines)]
+    return Lines([(b"[\n" + part + b"\n]", 2, 2 + len(part)) for part in parts if part])
+
+
+def same(ours: Parsed, theirs: Parsed) -> None:
     same_batch(ours, theirs)
     assert list(ours.row_lines) == list(theirs.row_lines)
     assert list(ours.rejects) == list(theirs.rejects)
@@ -91,8 +107,6 @@ def compare(block: bytes, schema: TableSchema, rules: ParseRules | None = None, 
     assert (ours.lines, ours.rescued_values) == (theirs.lines, theirs.rescued_values)
     assert list(ours.unknown_rows) == list(theirs.unknown_rows)
     assert shown(ours.unknown) == shown(theirs.unknown)
-    COMPARED.add(block, theirs.lines - len(theirs.blanks))
-    return seen
 
 
 NAMES = ("a", "b", "c", "", "a.b", "~", "a/b", '"q', "é", "seven77", "eight888", "fifteen_letters", "sixteen__letters")
@@ -170,10 +184,10 @@ _ODD_ZERO = re.compile(rb"[:,\[ \t\r]-?0(\.0+)?[eE][+-]?[0-9]{10}")
 def compare_case(data: bytes) -> None:
     """Both parsers agree on the case, also under the block's own schema; only zeros with huge exponents may be left."""
     case = Case.read(data)
-    seen = ReferenceParser(case.rules).observe(case.block, TableSchema())
+    seen = ReferenceParser(case.rules).observe(Lines.of(case.block), TableSchema())
     for schema in (case.schema, grown(seen)):
         fast = NativeParser(case.rules)
-        fast.parse(case.block, schema)
+        fast.parse(Lines.of(case.block), schema)
         assert not fast.left_to_reference or _ODD_ZERO.search(case.block)
         compare(case.block, schema, case.rules, left_to_reference=fast.left_to_reference)
 

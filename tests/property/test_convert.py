@@ -129,9 +129,10 @@ def test_framing_keeps_every_byte_whatever_the_pieces(data: bytes, piece: int, l
             assert not ends or len(ends[seen].rstrip(b"\n")) > line_bytes_max
             seen += 1
             continue
-        assert body[framed.offset - shift :].startswith(framed.data)
-        count = len(framed.data.split(b"\n")) - framed.data.endswith(b"\n")
-        assert framed.data == b"".join(ends[seen : seen + count])
+        text = framed.piece[framed.start : framed.end]
+        assert body[framed.offset - shift :].startswith(text)
+        count = framed.newlines + framed.cut
+        assert text == b"".join(ends[seen : seen + count])
         assert all(len(line.rstrip(b"\n")) <= line_bytes_max for line in ends[seen : seen + count])
         seen += count
     assert seen == max(len(ends), int(bool(shift)))

@@ -18,7 +18,7 @@ from tests.property.test_convert import jsonish, objects, texts
 from headsaw.convert import native
 from headsaw.convert.decode import Decode
 from headsaw.convert.frame import Framer, Run
-from headsaw.convert.parser import ParseRules
+from headsaw.convert.parser import Lines, ParseRules
 from headsaw.convert.reference import ReferenceParser
 from headsaw.core.table_schema import TableSchema
 from headsaw.core.table_types import leaves
@@ -214,7 +214,7 @@ def test_they_agree_on_any_lines(lines: list[str], data: Any) -> None:
     rules = ParseRules(data.draw(st.sampled_from([2, 4, 256])), infer_timestamps=data.draw(st.booleans()))
     seen = compare(block, TableSchema(), rules)
     compare(block, grown(seen, numbers=data.draw(st.sampled_from(["int64", "float64", "decimal"]))), rules)
-    half = ReferenceParser(rules).observe("\n".join(lines[::2]).encode(), TableSchema())
+    half = ReferenceParser(rules).observe(Lines.of("\n".join(lines[::2]).encode()), TableSchema())
     compare(block, grown(half, max_columns=data.draw(st.integers(1, 6))), rules)
 
 
@@ -283,7 +283,7 @@ def blocks(path: Path) -> list[bytes]:
     """The file's runs, cut into blocks; nothing of a file that can't be decoded."""
     framer = Framer(Decode([path.read_bytes()], name=path.name), 1 << 30)
     try:
-        return [framed.data for framed in framer if isinstance(framed, Run)]
+        return [framed.piece[framed.start : framed.end] for framed in framer if isinstance(framed, Run)]
     except SourceUnreadable:  # which files are rejected, and why, is tested elsewhere
         return []
 
@@ -299,4 +299,4 @@ def test_they_agree_on_every_file_of_the_corpora(path: Path) -> None:
             assert sum(leaves(column.type) for column in schema.columns) == schema.leaves
             compare(block, schema, ParseRules(infer_timestamps=True))
         head = block[: block.find(b"\n", len(block) // 10) + 1]
-        compare(block, grown(ReferenceParser(ParseRules()).observe(head, TableSchema())))
+        compare(block, grown(ReferenceParser(ParseRules()).observe(Lines.of(head), TableSchema())))

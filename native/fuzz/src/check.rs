@@ -31,7 +31,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn run(case: &Case<'_>, block: &[u8], observe_only: bool) -> Option<Parsed> {
-    match parse(block, &case.table, case.structs, Rules { observe_only, ..case.rules }) {
+    match parse(&[block], &case.table, case.structs, Rules { observe_only, ..case.rules }) {
         Ok(parsed) => Some(parsed),
         Err(Bad::Block) => None,
         Err(Bad::Line) => panic!("a bad line is a reject"),

@@ -27,12 +27,14 @@ def convert(
     schema: SchemaBook,
     outputs: Outputs,
     memory_bytes: int = MEMORY_BYTES,
+    threads: int = 1,
 ) -> ConversionReport:
     """Every line of every source is a row, quarantined, blank or filtered, or its source is rejected as a whole.
 
     All outputs in the report are closed; any other output that was opened is aborted. `memory_bytes` bounds the data
-    that is held at once (lines over it excepted). What the protocols raise passes through, after the abort.
+    that is held at once (lines over it excepted). More `threads` parse and encode side by side, with the
+    same outputs. What the protocols raise passes through, after the abort.
     """
     rules = ParseRules(settings.line.max_depth, infer_timestamps=settings.table_schema.timestamps == "infer")
     parser: Parser = parser_choice().parser(rules)
-    return run(Job(sources, settings, batch, ingested_at, schema, outputs, memory_bytes, parser))
+    return run(Job(sources, settings, batch, ingested_at, schema, outputs, memory_bytes, parser, threads))

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from headsaw.convert.frame import BlankLine, LongLine, Run
+from headsaw.convert.parser import Lines
 
 BLOCK_BYTES = 2 * 1024**2
 """A block is parsed once it has this many bytes."""
@@ -28,7 +29,7 @@ class Segment:
 class Block:
     """Lines to be parsed together, and what their files have besides."""
 
-    parts: list[bytes] = field(default_factory=list)
+    text: Lines = field(default_factory=Lines)
     segments: list[Segment] = field(default_factory=list)
     overlong: list[tuple[int, LongLine]] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
@@ -61,21 +62,12 @@ class Block:
                 self.overlong.append((source, framed))
             case BlankLine():
                 self.blank.append(source)
-            case Run(data, line, offset, newlines):
-                cut = not data.endswith(b"\n")
-                lines = newlines + cut
-                self.segments.append(Segment(source, line, offset, self.lines, self.size, lines))
-                self.parts.append(data)
-                if cut:
-                    self.parts.append(b"\n")
-                self.size += len(data) + cut
+            case Run():
+                lines = framed.newlines + framed.cut
+                self.segments.append(Segment(source, framed.line, framed.offset, self.lines, self.size, lines))
+                self.text.parts.append((framed.piece, framed.start, framed.end))
+                self.size += framed.size + framed.cut
                 self.lines += lines
-
-    def data(self) -> bytes:
-        """The lines, each with its newline; always the same object."""
-        if len(self.parts) != 1:
-            self.parts = [b"".join(self.parts)]
-        return self.parts[0]
 
     def segment_of(self, line: int) -> Segment:
         """The segment that has the block's line."""

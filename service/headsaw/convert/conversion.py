@@ -5,18 +5,27 @@ turns out to be unreadable dooms the attempt: its outputs are aborted, the remai
 more such files, and the conversion starts again without them.
 """
 
+from collections import deque
+from concurrent.futures import Future
+
 import pyarrow as pa
 
 from headsaw.convert.accounts import Account
+from headsaw.convert.background import Background
 from headsaw.convert.blocks import BLOCK_BYTES, SMALL_FILE_BYTES, Block
 from headsaw.convert.decode import Decode
 from headsaw.convert.delivery import Delivery
 from headsaw.convert.frame import Framed, Framer, Run
 from headsaw.convert.growth import Growth
 from headsaw.convert.job import Job
+from headsaw.convert.parser import Parsed
 from headsaw.core.conversion import ConversionReport, Notice, Rejection, RejectReason
 from headsaw.core.inference import Rules, Seen
+from headsaw.core.table_schema import TableSchema
 from headsaw.errors import SourceUnreadable
+
+_Parsing = tuple[Block, TableSchema, "Future[Parsed] | None"]
+"""A block, the schema that it is being parsed with, and what comes of it if that has begun."""
 
 DRIFT_FILES = 0.2
 """Growth may close files early while that stays under one file and this fraction of the full ones; else it waits."""
@@ -29,25 +38,32 @@ def run(job: Job) -> ConversionReport:
     """The report of the first attempt that isn't doomed; each that is rejects at least one source more."""
     rejected: dict[int, Rejection] = {}
     while True:
-        attempt = _Attempt(job, rejected)
         try:
-            report = attempt.run()
-        except BaseException:
-            attempt.delivery.abort()
-            raise
+            with Background(job.threads if job.parser.parallel else 1) as background:
+                report = _attempted(_Attempt(job, rejected, background))
         finally:
             pa.default_memory_pool().release_unused()  # a worker is long-lived, and batches differ in size
         if report is not None:
             return report
 
 
+def _attempted(attempt: "_Attempt") -> ConversionReport | None:
+    try:
+        return attempt.run()
+    except BaseException:
+        attempt.delivery.abort()
+        raise
+
+
 class _Attempt:
     """One pass over all sources but those in `rejected`, to which it adds."""
 
-    def __init__(self, job: Job, rejected: dict[int, Rejection]) -> None:
+    def __init__(self, job: Job, rejected: dict[int, Rejection], background: Background) -> None:
         self._job = job
         self._rejected = rejected
-        self.delivery = Delivery(job, rejected)
+        self._background = background
+        self._parsing: deque[_Parsing] = deque()
+        self.delivery = Delivery(job, rejected, background)
         directories = [level.directory for level in job.settings.partition_by]
         self._growth = Growth(job.book, Rules.of(job.settings.table_schema, directories))
         self._settled = self._growth.accepted.version > 0
@@ -62,6 +78,7 @@ class _Attempt:
             if index not in self._rejected:
                 self._take(index)
         self._process()
+        self._catch_up()
         self._settle()
         if self.delivery.doomed:
             return None
@@ -92,7 +109,7 @@ class _Attempt:
         try:
             for framed in framer:
                 held.append(framed)
-                size += len(framed.data) if isinstance(framed, Run) else 0
+                size += framed.size if isinstance(framed, Run) else 0
                 if size > SMALL_FILE_BYTES:
                     self._add(index, held)
                     held = []
@@ -119,19 +136,33 @@ class _Attempt:
     # Blocks into rows
 
     def _process(self) -> None:
-        """The block is accepted, or waits for the schema to grow."""
+        """The block is being parsed, as far as its schema is known; some that came before are accepted."""
         block, self._block = self._block, Block()
         if block.empty:
             return
         schema = self._growth.accepted
+        known = self._settled or self.delivery.doomed
+        parsing = self._background.submit(self._job.parser.parse, block.text, schema) if known else None
+        self._parsing.append((block, schema, parsing))
+        self._catch_up(ahead=self._background.threads if known else 0)
+
+    def _catch_up(self, ahead: int = 0) -> None:
+        """At most that many blocks are still to be accepted or to wait."""
+        while len(self._parsing) > ahead:
+            self._place(*self._parsing.popleft())
+
+    def _place(self, block: Block, schema: TableSchema, parsing: "Future[Parsed] | None") -> None:
+        """The block is accepted, or waits for the schema to grow."""
+        accepted = self._growth.accepted
         parser = self._job.parser
         if self._settled or self.delivery.doomed:
-            parsed = parser.parse(block.data(), schema)
+            timely = parsing is not None and schema is accepted
+            parsed = parsing.result() if parsing and timely else parser.parse(block.text, accepted)
             if self.delivery.doomed or not self._grows(parsed.unknown):
-                self.delivery.accept(block, parsed, schema)
+                self.delivery.accept(block, parsed, accepted)
                 return
         else:
-            self._growth.collect(parser.observe(block.data(), schema))
+            self._growth.collect(parser.observe(block.text, accepted))
         self._waiting.append(block)
         if sum(waiting.size for waiting in self._waiting) * WAITING >= self._job.memory_bytes:
             self._settle()
@@ -142,6 +173,7 @@ class _Attempt:
             return False
         self._growth.collect(unknown)
         tables = self.delivery.tables
+        tables.wait()
         may_close = tables.begun == 0 or tables.early + tables.begun <= 1 + DRIFT_FILES * tables.full_files
         self._settled = not may_close
         self._late |= not may_close
@@ -154,5 +186,6 @@ class _Attempt:
             return
         schema = self._growth.agree()
         self._settled, self._late = True, False
-        for block in waiting:
-            self.delivery.accept(block, self._job.parser.parse(block.data(), schema), schema)
+        parsing = [self._background.submit(self._job.parser.parse, block.text, schema) for block in waiting]
+        for block, parsed in zip(waiting, parsing, strict=True):
+            self.delivery.accept(block, parsed.result(), schema)

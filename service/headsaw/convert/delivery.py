@@ -2,10 +2,13 @@
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headsaw.convert.accounts import Account
+from headsaw.convert.background import Background
 from headsaw.convert.blocks import Block, Segment
 from headsaw.convert.expressions import Expressions
 from headsaw.convert.filtering import evaluated
@@ -27,7 +30,7 @@ Kept = list[tuple[Segment, int, int]]
 class Delivery:
     """Where everything goes, unless the attempt is doomed: then files are only judged. `rejected` is added to."""
 
-    def __init__(self, job: Job, rejected: dict[int, Rejection]) -> None:
+    def __init__(self, job: Job, rejected: dict[int, Rejection], background: Background) -> None:
         settings = job.settings
         self._job = job
         self.rejected = rejected
@@ -38,7 +41,7 @@ class Delivery:
         self._expressions = Expressions(settings)
         self._layout = Layout(self._expressions, lineage=settings.lineage)
         context = FileContext(settings, job.batch, tuple(item.name for item in job.sources))
-        self.tables = Tables(job.outputs, context, self._layout, job.memory_bytes // 2)
+        self.tables = Tables(job.outputs, context, self._layout, job.memory_bytes // 2, background)
         self._quarantine = QuarantineWriter(job.outputs)
 
     def close(self) -> tuple[OutputFile, ...]:
@@ -79,12 +82,15 @@ class Delivery:
 
     def _count(self, block: Block, parsed: Parsed) -> Kept:
         kept: Kept = []
-        first = 0
+        first = unknown = 0
         for segment in block.segments:
             end = bisect_left(parsed.row_lines, segment.block_line + segment.lines, first)
             kept.append((segment, first, end))
-            self._account(segment.source).rows += end - first
+            account = self._account(segment.source)
+            account.rows += end - first
             first = end
+            known, unknown = unknown, bisect_left(parsed.unknown_rows, end, unknown)
+            account.unknown_rows += unknown - known
         for reject in parsed.rejects:
             self._account(block.segment_of(reject.line).source).quarantined += 1
         for source, _ in block.overlong:
@@ -93,8 +99,6 @@ class Delivery:
             self._account(source).blank += 1
         for line in parsed.filtered:
             self._account(block.segment_of(line).source).filtered += 1
-        for row in parsed.unknown_rows:
-            self._account(block.segment_of(parsed.row_lines[row]).source).unknown_rows += 1
         for source in block.sources:
             self._account(source).blocks += 1
         return kept
@@ -117,7 +121,7 @@ class Delivery:
             segment = block.segment_of(reject.line)
             if segment.source in self.rejected:
                 continue
-            data = block.data()[reject.offset : reject.offset + reject.length]
+            data = block.text.joined()[reject.offset : reject.offset + reject.length]
             line = segment.line + reject.line - segment.block_line + 1
             offset = segment.offset + reject.offset - segment.block_offset
             item = Quarantined(line, offset, reject.reason, reject.detail, data, len(data))
@@ -126,25 +130,34 @@ class Delivery:
     def _write_rows(
         self, parsed: Parsed, computed: pa.Table | None, kept: Kept, schema: TableSchema, *, whole: bool
     ) -> None:
-        sources, lines = array("i"), array("q")
-        for segment, first, end in kept:
-            sources.extend([segment.source] * (end - first))
-            shift = segment.line - segment.block_line + 1
-            of_segment = parsed.row_lines[first:end]
-            if isinstance(of_segment, range):
-                lines.extend(range(of_segment.start + shift, of_segment.stop + shift))
-            else:
-                lines.extend(line + shift for line in of_segment)
-        if not sources:
+        count = sum(end - first for _, first, end in kept)
+        if not count:
             return
+        source_column, line_column = _lineage(parsed.row_lines, kept, count)
         batch = parsed.batch
         if not whole:
             standing = pa.array([row for _, first, end in kept for row in range(first, end)], pa.int64())
             batch, computed = batch.take(standing), None if computed is None else computed.take(standing)
             self.rescued_values += count_rescued(batch.column(RESCUED))
-        source_column = pa.array(sources, pa.int32())
-        columns = [*batch.columns, source_column, pa.array(lines, pa.int64())]
+        columns = [*batch.columns, source_column, line_column]
         typed = pa.RecordBatch.from_arrays(columns, schema=pa.schema([*batch.schema, *HIDDEN]))
         shown = self._layout.select(typed, computed, schema)
         for directory, rows in self._partitioner.split(typed, source_column):
             self.tables.append(directory, schema, shown if rows is None else shown.take(rows))
+
+
+def _lineage(row_lines: Sequence[int], kept: Kept, rows: int) -> tuple[pa.Array, pa.Array]:
+    """The source and the line in it, from 1, of each row that is kept."""
+    sources, shifts = array("i"), array("q")
+    for segment, first, end in kept:
+        sources += array("i", [segment.source]) * (end - first)
+        shifts += array("q", [segment.line - segment.block_line + 1]) * (end - first)
+    if isinstance(row_lines, range) and len(row_lines) == rows:
+        lines = pa.arange(row_lines.start, row_lines.stop)
+    else:
+        lines = pa.array([line for _, first, end in kept for line in row_lines[first:end]], pa.int64())
+    return _column(sources, pa.int32()), pc.add(lines, _column(shifts, pa.int64()))
+
+
+def _column(values: "array[int]", type_: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(values)])

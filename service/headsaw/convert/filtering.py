@@ -39,7 +39,7 @@ def evaluated(expressions: Expressions, block: Block, parsed: Parsed) -> tuple[P
 def _failed(block: Block, failed: list[tuple[int, str]]) -> list[Reject]:
     if not failed:
         return []
-    lengths = list(map(len, block.data().split(b"\n")))
+    lengths = list(map(len, block.text.joined().split(b"\n")))
     offsets = list(accumulate((length + 1 for length in lengths), initial=0))
     return [
         Reject(line, offsets[line], lengths[line], LineReason.EXPRESSION_FAILED, message) for line, message in failed

@@ -7,21 +7,37 @@ kept: it is reported by its place, unless it is blank.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from headsaw.convert.native import newlines
+
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r"
+_NEWLINE = ord("\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Whole lines of one file, in order: `data` ends with a newline unless it ends the file.
+    """Whole lines of one file, in order: `piece[start:end]`, which ends with a newline unless it ends the file.
 
     `line` (from 0) and `offset` say where it begins in the file's decompressed bytes; `newlines` is how many it has.
+    Lines stay where they were decompressed: nothing is copied.
     """
 
-    data: bytes
+    piece: bytes
+    start: int
+    end: int
     line: int
     offset: int
     newlines: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+    @property
+    def cut(self) -> bool:
+        """The last line lacks its newline."""
+        return self.piece[self.end - 1] != _NEWLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,7 @@ class Framer:
                 yield from self._closed()
             end = piece.rfind(b"\n") + 1
             if end > start:
-                yield from self._whole(piece[start:end])
+                yield from self._whole(piece, start, end)
             if len(piece) > max(start, end):
                 self._open.add(piece[max(start, end) :])
         if self._open.begun:
@@ -99,32 +115,33 @@ class Framer:
             yield BlankLine(self._line)
             return
         if open_.kept is not None:
-            yield from self._whole(open_.take())
+            line = open_.take()
+            yield from self._whole(line, 0, len(line))
             return
-        ended = open_.last == ord("\n")
+        ended = open_.last == _NEWLINE
         yield self._overlong(open_.length - ended, blank=open_.blank)
         self._advance(1, open_.length)
 
-    def _whole(self, data: bytes) -> Iterator[Framed]:
+    def _whole(self, piece: bytes, start: int, end: int) -> Iterator[Framed]:
         """Whole lines as one run, but for overlong ones."""
-        at = start = 0
-        while len(data) - start > self._max and at < len(data):
-            newline = data.find(b"\n", at)
-            end = len(data) if newline < 0 else newline
-            if end - at <= self._max:
-                at = end + 1
+        at = start
+        while end - start > self._max and at < end:
+            newline = piece.find(b"\n", at, end)
+            stop = end if newline < 0 else newline
+            if stop - at <= self._max:
+                at = stop + 1
                 continue
             if at > start:
-                yield self._run(data[start:at])
-            yield self._overlong(end - at, blank=not data[at:end].strip(_BLANK))
-            self._advance(1, min(end + 1, len(data)) - at)
-            at = start = end + 1
-        if start < len(data):
-            yield self._run(data[start:] if start else data)
+                yield self._run(piece, start, at)
+            yield self._overlong(stop - at, blank=not piece[at:stop].strip(_BLANK))
+            self._advance(1, min(stop + 1, end) - at)
+            at = start = stop + 1
+        if start < end:
+            yield self._run(piece, start, end)
 
-    def _run(self, data: bytes) -> Run:
-        run = Run(data, self._line, self._offset, data.count(b"\n"))
-        self._advance(run.newlines, len(data))
+    def _run(self, piece: bytes, start: int, end: int) -> Run:
+        run = Run(piece, start, end, self._line, self._offset, newlines(piece, start, end))
+        self._advance(run.newlines, run.size)
         return run
 
     def _overlong(self, length: int, *, blank: bool) -> LongLine | BlankLine:
@@ -158,7 +175,7 @@ class _OpenLine:
         self.last = data[-1]
         if self.kept is not None:
             self.kept.append(data)
-            if self.length - (self.last == ord("\n")) <= self._max:
+            if self.length - (self.last == _NEWLINE) <= self._max:
                 return
             self.blank = all(not part.strip(_BLANK + b"\n") for part in self.kept)
             self.kept = None

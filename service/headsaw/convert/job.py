@@ -20,3 +20,4 @@ class Job:
     outputs: Outputs
     memory_bytes: int
     parser: Parser
+    threads: int

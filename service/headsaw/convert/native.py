@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import pyarrow as pa
 
 from headsaw.convert.exact import BadLine, decode
-from headsaw.convert.parser import Parsed, ParseRules, Reject
+from headsaw.convert.parser import Lines, Parsed, ParseRules, Reject
 from headsaw.convert.reference import ReferenceParser
 from headsaw.core.conversion import LineReason
 from headsaw.core.inference import Seen
@@ -41,7 +41,9 @@ class _Block(Protocol):
 class _Plan(Protocol):
     """A table schema, ready to parse with."""
 
-    def parse(self, block: bytes, depth_max: int, infer_timestamps: bool, observe_only: bool, /) -> _Block | None:
+    def parse(
+        self, parts: list[tuple[bytes, int, int]], depth_max: int, infer_timestamps: bool, observe_only: bool, /
+    ) -> _Block | None:
         """The block as the schema sees it, or only its `unknown`; None where it is the reference parser's."""
         ...
 
@@ -51,6 +53,10 @@ class _Module(Protocol):
 
     def Plan(self, columns: object, /) -> _Plan:  # noqa: N802 - a class
         """The plan for these columns; raises ValueError for what it doesn't know."""
+        ...
+
+    def newlines(self, data: bytes, start: int, end: int, /) -> int:
+        """How many line feeds there are between two places."""
         ...
 
 
@@ -68,29 +74,35 @@ def available() -> bool:
     return _module() is not None
 
 
+def newlines(data: bytes, start: int, end: int) -> int:
+    """How many line feeds there are between two places."""
+    module = _module()
+    return data.count(b"\n", start, end) if module is None else module.newlines(data, start, end)
+
+
 class NativeParser:
     """Parses block by block; remembers nothing but the plans of the last schemas."""
 
     name = "native"
+    parallel = True
 
     def __init__(self, rules: ParseRules) -> None:
         self._rules = rules
-        self._reference = ReferenceParser(rules)
         self.left_to_reference = 0
         """Blocks that the reference parser parsed."""
 
-    def observe(self, block: bytes, schema: TableSchema) -> Seen:
+    def observe(self, block: Lines, schema: TableSchema) -> Seen:
         """The counts of the values under keys that the schema lacks."""
         found = self._parse(block, schema, observe_only=True)
-        return self._reference.observe(block, schema) if found is None else _seen(found.unknown)
+        return ReferenceParser(self._rules).observe(block, schema) if found is None else _seen(found.unknown)
 
-    def parse(self, block: bytes, schema: TableSchema) -> Parsed:
+    def parse(self, block: Lines, schema: TableSchema) -> Parsed:
         """The block as the schema sees it."""
         found = self._parse(block, schema, observe_only=False)
         rejects = None if found is None else self._rejects(block, found.rejects)
         if found is None or rejects is None:
             self.left_to_reference += 1
-            return self._reference.parse(block, schema)
+            return ReferenceParser(self._rules).parse(block, schema)
         unknown_rows = found.unknown_rows
         row_lines = found.row_lines
         return Parsed(
@@ -104,20 +116,21 @@ class NativeParser:
             unknown_rows=unknown_rows,
         )
 
-    def _parse(self, block: bytes, schema: TableSchema, *, observe_only: bool) -> _Block | None:
+    def _parse(self, block: Lines, schema: TableSchema, *, observe_only: bool) -> _Block | None:
         plan = _plan(schema)
         rules = self._rules
         if plan is None:
             return None
-        return plan.parse(block, rules.depth_max, rules.infer_timestamps, observe_only)
+        return plan.parse(block.parts, rules.depth_max, rules.infer_timestamps, observe_only)
 
-    def _rejects(self, block: bytes, places: list[tuple[int, int, int]]) -> list[Reject] | None:
+    def _rejects(self, block: Lines, places: list[tuple[int, int, int]]) -> list[Reject] | None:
         """Why each of the lines is no record; None if one is after all."""
-        rejects = []
+        rejects: list[Reject] = []
+        data = block.joined() if places else b""
         for line, offset, length in places:
             reason, detail = LineReason.INVALID_UTF8, ""
             try:
-                decode(block[offset : offset + length].decode(), self._rules.depth_max)
+                decode(data[offset : offset + length].decode(), self._rules.depth_max)
                 return None
             except UnicodeDecodeError:
                 pass

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headsaw.convert.encodings import encodings
 from headsaw.convert.layout import Layout
 from headsaw.core.conversion import Output, OutputFile, OutputKind
 from headsaw.core.model import FORMAT
@@ -17,6 +18,9 @@ from headsaw.core.table_schema import SOURCE_FILE, SOURCE_LINE, TableSchema
 DRAIN_BYTES = 1024**2
 FOOTER_FILES_BYTES = 64 * 1024
 """The footer lists the rows of as many sources as fit; `headsaw.files_omitted` counts the others."""
+
+WRITE_BATCH_ROWS = 8192
+"""Rows that the library encodes at a time."""
 
 BLOOM_VALUES = 100_000
 """Distinct values per row group that a bloom filter is made for, at one false positive in twenty."""
@@ -74,8 +78,7 @@ class ParquetFile:
         self._context = context
         self._sink = _Sink()
         self._arrow = layout.file_schema(schema)
-        options = _options(context.settings.parquet, self._arrow)
-        self._writer = pq.ParquetWriter(self._sink, self._arrow, **options)
+        self._writer: pq.ParquetWriter | None = None
         self._rows = 0
         self._by_source: Counter[int] = Counter()
 
@@ -102,12 +105,17 @@ class ParquetFile:
                 pa.DictionaryArray.from_arrays(batch, pa.array([self._context.batch], pa.string())),
             ]
         table = pa.Table.from_arrays(columns, schema=self._arrow)
+        if self._writer is None:
+            options = _options(self._context.settings.parquet, table)
+            self._writer = pq.ParquetWriter(self._sink, self._arrow, **options)
         self._writer.write_table(table, row_group_size=max(rows.num_rows, 1))
         self._rows += rows.num_rows
         self._drain()
 
     def close(self) -> OutputFile:
-        """The file is complete and stored."""
+        """The file, which has rows, is complete and stored."""
+        if self._writer is None:
+            raise ValueError("a file has rows")
         self._writer.add_key_value_metadata(self._metadata())
         self._writer.close()
         self._drain()
@@ -155,7 +163,9 @@ def _names(indices: pa.Array, names: tuple[str, ...]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(used, pa.string()))
 
 
-def _options(settings: ParquetSettings, schema: pa.Schema) -> dict[str, object]:
+def _options(settings: ParquetSettings, first: pa.Table) -> dict[str, object]:
+    schema = first.schema
+    chosen = encodings(first)
     level = settings.compression_level if settings.compression == "zstd" else None
     positions = {item.name: at for at, item in enumerate(schema)}
     sorted_by = [pq.SortingColumn(positions[name]) for name in settings.sort_by if name in positions]
@@ -165,6 +175,9 @@ def _options(settings: ParquetSettings, schema: pa.Schema) -> dict[str, object]:
         "write_page_index": True,
         "write_statistics": True,
         "store_schema": False,
+        "use_dictionary": list(chosen.dictionary),
+        "column_encoding": chosen.other,
+        "write_batch_size": WRITE_BATCH_ROWS,
         "version": "2.6",
         "sorting_columns": sorted_by or None,
         "bloom_filter_options": _bloom_filters(settings.bloom_filters, schema) or None,

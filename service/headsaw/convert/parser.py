@@ -5,7 +5,7 @@ partitions or versions in the making: lines and offsets are relative to the bloc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
@@ -13,6 +13,32 @@ import pyarrow as pa
 from headsaw.core.conversion import LineReason
 from headsaw.core.inference import Seen
 from headsaw.core.table_schema import TableSchema
+
+
+@dataclass(slots=True, eq=False)
+class Lines:
+    """The lines of a block, where they were decompressed: parts of whole lines, each (bytes, start, end).
+
+    A part's last line may lack its newline; places in the block are told as if it had one.
+    """
+
+    parts: list[tuple[bytes, int, int]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, data: bytes) -> "Lines":
+        """The lines of these bytes."""
+        return cls([(data, 0, len(data))] if data else [])
+
+    def joined(self) -> bytes:
+        """The lines in one piece, each with its newline; they are held so from then on."""
+        if len(self.parts) != 1 or self.parts[0] != (self.parts[0][0], 0, len(self.parts[0][0])):
+            ended = (_ended(data[start:end]) for data, start, end in self.parts)
+            self.parts = [(whole := b"".join(ended), 0, len(whole))]
+        return self.parts[0][0]
+
+
+def _ended(data: bytes) -> bytes:
+    return data if data.endswith(b"\n") else data + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +82,22 @@ class Parsed:
 
 
 class Parser(Protocol):
-    """Turns blocks of whole lines into record batches. A block ends with a newline, or with its file's last line."""
+    """Turns blocks of whole lines into record batches. Threads may share one."""
 
     @property
     def name(self) -> str:
         """What reports and logs call it."""
         ...
 
-    def observe(self, block: bytes, schema: TableSchema) -> Seen:
+    @property
+    def parallel(self) -> bool:
+        """Threads can parse at the same time: the interpreter's lock is released."""
+        ...
+
+    def observe(self, block: Lines, schema: TableSchema) -> Seen:
         """The counts of the values under keys that the schema lacks, and nothing else: cheaper than `parse`."""
         ...
 
-    def parse(self, block: bytes, schema: TableSchema) -> Parsed:
+    def parse(self, block: Lines, schema: TableSchema) -> Parsed:
         """The block as the schema sees it. Raises for no content whatever."""
         ...

@@ -14,7 +14,7 @@ from headsaw.convert.arrow_types import table_fields
 from headsaw.convert.columns import TIMESTAMP_FORM, struct_columns
 from headsaw.convert.exact import SPACE, BadLine, Json, allow_depth, decode, needs_care, scan, too_deep
 from headsaw.convert.observe import LooksTimed, observe
-from headsaw.convert.parser import Parsed, ParseRules, Reject
+from headsaw.convert.parser import Lines, Parsed, ParseRules, Reject
 from headsaw.convert.rescue import Rescued, Rows
 from headsaw.core.conversion import LineReason
 from headsaw.core.inference import Seen
@@ -38,18 +38,19 @@ class ReferenceParser:
     """Parses block by block; it remembers the last block's records, since `observe` is often followed by `parse`."""
 
     name = "reference"
+    parallel = False
 
     def __init__(self, rules: ParseRules) -> None:
         self._depth_max = rules.depth_max
         self._timed = LooksTimed(TIMESTAMP_FORM if rules.infer_timestamps else None)
-        self._last: tuple[bytes, _Decoded] | None = None
+        self._last: tuple[Lines, _Decoded] | None = None
         allow_depth(rules.depth_max)
 
-    def observe(self, block: bytes, schema: TableSchema) -> Seen:
+    def observe(self, block: Lines, schema: TableSchema) -> Seen:
         """The counts of the values under keys that the schema lacks."""
         return observe(self._decoded(block).rows, schema, self._timed)
 
-    def parse(self, block: bytes, schema: TableSchema) -> Parsed:
+    def parse(self, block: Lines, schema: TableSchema) -> Parsed:
         """The block as the schema sees it."""
         decoded = self._decoded(block)
         self._last = None
@@ -69,9 +70,9 @@ class ReferenceParser:
             unknown_rows=sorted(rescued.unknown_rows),
         )
 
-    def _decoded(self, block: bytes) -> _Decoded:
+    def _decoded(self, block: Lines) -> _Decoded:
         if self._last is None or self._last[0] is not block:
-            self._last = (block, self._decode(block))
+            self._last = (block, self._decode(block.joined()))
         return self._last[1]
 
     def _decode(self, block: bytes) -> _Decoded:

@@ -6,10 +6,12 @@ neither memory nor the number of files grows with the number of partitions.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from headsaw.convert.background import Background
 from headsaw.convert.layout import Layout
 from headsaw.convert.parquet import FileContext, ParquetFile
 from headsaw.convert.spill import Spill, Spilled
@@ -41,7 +43,11 @@ class _Partition:
 class Tables:
     """Writes all partitions of a conversion. `memory_bytes` bounds the rows that are buffered."""
 
-    def __init__(self, outputs: Outputs, context: FileContext, layout: Layout, memory_bytes: int) -> None:
+    def __init__(
+        self, outputs: Outputs, context: FileContext, layout: Layout, memory_bytes: int, background: Background
+    ) -> None:
+        self._background = background
+        self._writing: tuple[_Partition, Future[None]] | None = None
         self._outputs = outputs
         self._context = context
         self._layout = layout
@@ -77,6 +83,15 @@ class Tables:
         while self._buffered > self._memory_bytes:
             self._relieve(max(self._partitions.values(), key=lambda item: item.size))
 
+    def wait(self) -> None:
+        """The row group that was being written is; its file is closed if it is full."""
+        if self._writing is None:
+            return
+        (partition, written), self._writing = self._writing, None
+        written.result()
+        if partition.file is not None and partition.file.bytes >= self._context.settings.parquet.file_bytes:
+            self._finish(partition)
+
     def close(self) -> list[OutputFile]:
         """All rows are in closed files."""
         for partition in self._partitions.values():
@@ -92,12 +107,15 @@ class Tables:
 
     def abort(self) -> None:
         """Nothing of any file will be seen."""
+        if self._writing is not None:
+            wait([self._writing[1]])
         for output in self._opened:
             output.abort()
         self._spill.close()
 
     def _relieve(self, partition: _Partition) -> None:
-        """The partition's rows are out of memory: in its file if that is open or may be opened, else on disk."""
+        """The partition's rows are out of memory, or on their way: in its file if that may be open, else on disk."""
+        self.wait()
         decent = partition.size * DECENT >= self._row_group_bytes
         if decent and not partition.spilled and (partition.file is not None or self.begun < OPEN_FILES_MAX):
             self._write(partition)
@@ -135,6 +153,7 @@ class Tables:
         yield from partition.pending
 
     def _write_group(self, partition: _Partition, group: list[tuple[TableSchema, pa.RecordBatch]]) -> None:
+        self.wait()
         schema = max((schema for schema, _ in group), key=lambda item: item.version)
         if partition.file is not None and schema.version > partition.file.schema.version:
             self.early += 1
@@ -144,11 +163,11 @@ class Tables:
             self._opened.append(output)
             partition.file = ParquetFile(output, partition.directory, schema, self._layout, self._context)
         target = self._layout.batch_schema(partition.file.schema)
-        partition.file.write(pa.Table.from_batches([conform(rows, target) for _, rows in group], target))
-        if partition.file.bytes >= self._context.settings.parquet.file_bytes:
-            self._finish(partition)
+        table = pa.Table.from_batches([conform(rows, target) for _, rows in group], target)
+        self._writing = (partition, self._background.submit(partition.file.write, table))
 
     def _finish(self, partition: _Partition) -> None:
+        self.wait()
         if partition.file is not None:
             self._closed.append(partition.file.close())
             partition.file = None

@@ -16,7 +16,7 @@ from headsaw.core.conversion import OutputKind, RejectReason
 from headsaw.core.table_schema import TableSchema
 from headsaw.errors import HeadsawError, SourceUnreadable, UsageError
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 1024**2
 QUARANTINE = "_quarantine"
 SUFFIX = {OutputKind.TABLE: ".parquet", OutputKind.QUARANTINE: ".ndjson.zst"}
 

@@ -52,7 +52,7 @@ class File:
 
     def chunks(self) -> Iterator[bytes]:
         with self.path.open("rb") as stream:
-            while piece := stream.read(65536):
+            while piece := stream.read(1 << 20):
                 yield piece
 
 

@@ -1,0 +1,101 @@
+"""How each column of a Parquet file is encoded, decided by a sample of its first rows.
+
+A dictionary pays where values repeat; tried on others, it costs a hash of every value and is abandoned when its page
+is full. Integers without one are delta-encoded, which is both smaller and cheaper than plain.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headsaw.core.table_schema import SOURCE_LINE
+
+ROWS_MIN = 8192
+"""Fewer rows make a dictionary for every column: it is cheap, and never too large."""
+
+SAMPLED_BATCHES = 8
+SAMPLED_VALUES = 1024
+"""Values looked at in each of the sampled batches."""
+
+REPEATS = 4
+"""A dictionary is made where values occur at least so often on average."""
+
+DICTIONARY_BYTES = 1024**2
+"""A larger dictionary would be abandoned by the library."""
+
+DELTA = "DELTA_BINARY_PACKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """Parquet paths of the columns with a dictionary, and what others have instead of the plain encoding."""
+
+    dictionary: tuple[str, ...]
+    other: dict[str, str]
+
+
+def encodings(table: pa.Table) -> Encodings:
+    """What suits the table's values."""
+    few = table.num_rows < ROWS_MIN
+    batches = [] if few else _spread(table.to_batches())
+    dictionary: list[str] = []
+    other: dict[str, str] = {}
+    for at, field in enumerate(table.schema):
+        for path, type_, values in _leaves(field.name, field.type, [batch.column(at) for batch in batches]):
+            if pa.types.is_boolean(type_):
+                continue
+            if path != SOURCE_LINE and (few or _repeats(type_, values, table.num_rows)):
+                dictionary.append(path)
+            elif pa.types.is_integer(type_) or pa.types.is_timestamp(type_):
+                other[path] = DELTA
+    return Encodings(tuple(dictionary), other)
+
+
+def _spread(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Some from everywhere."""
+    step = max(len(batches) // SAMPLED_BATCHES, 1)
+    return [batch.slice(0, SAMPLED_VALUES) for batch in batches[::step]]
+
+
+def _leaves(
+    path: str, type_: pa.DataType, arrays: Sequence[pa.Array]
+) -> Iterator[tuple[str, pa.DataType, Sequence[pa.Array]]]:
+    """The columns that Parquet makes of one: path, type, sampled values."""
+    if pa.types.is_struct(type_):
+        for at, member in enumerate(type_):
+            yield from _leaves(f"{path}.{member.name}", member.type, [array.field(at) for array in arrays])
+    elif pa.types.is_list(type_):
+        yield from _leaves(f"{path}.list.element", type_.value_type, [_first(array.flatten()) for array in arrays])
+    elif pa.types.is_map(type_):
+        yield from _leaves(f"{path}.key_value.key", type_.key_type, [_first(array.keys) for array in arrays])
+        yield from _leaves(f"{path}.key_value.value", type_.item_type, [_first(array.items) for array in arrays])
+    else:
+        yield path, type_, arrays
+
+
+def _first(values: pa.Array) -> pa.Array:
+    return values.slice(0, SAMPLED_VALUES)
+
+
+def _repeats(type_: pa.DataType, samples: Sequence[pa.Array], rows: int) -> bool:
+    """A dictionary of the values would be small, and each be used often."""
+    if pa.types.is_dictionary(type_):
+        return True
+    values = pa.chunked_array(samples, type_).drop_null()
+    if not len(values):
+        return True
+    share = len(values) / sum(map(len, samples))
+    distinct = _distinct(len(values), pc.count_distinct(values).as_py())
+    return distinct * REPEATS <= rows * share and distinct * values.nbytes / len(values) <= DICTIONARY_BYTES
+
+
+def _distinct(sample: int, found: int) -> float:
+    """How many equally frequent values there are if that many were found in a sample: d = D (1 - exp(-n/D))."""
+    low, high = float(found), float(found) * sample
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if middle * -math.expm1(-sample / middle) > found else (middle, high)
+    return high
