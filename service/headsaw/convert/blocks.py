@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from headsaw.convert.frame import BlankLine, LongLine, Run
 from headsaw.convert.parser import Lines
 
-BLOCK_BYTES = 2 * 1024**2
-"""A block is parsed once it has this many bytes."""
-
 SMALL_FILE_BYTES = 4 * 1024**2
 """A file of at most this many bytes is decoded to its end before any of its lines counts, and is in one block."""
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headsaw.convert.accounts import Account
 from headsaw.convert.background import Background
-from headsaw.convert.blocks import BLOCK_BYTES, SMALL_FILE_BYTES, Block
+from headsaw.convert.blocks import SMALL_FILE_BYTES, Block
 from headsaw.convert.decode import Decode
 from headsaw.convert.delivery import Delivery
 from headsaw.convert.frame import Framed, Framer, Run
@@ -36,6 +36,7 @@ WAITING = 8
 
 def run(job: Job) -> ConversionReport:
     """The report of the first attempt that isn't doomed; each that is rejects at least one source more."""
+    pa.set_memory_pool(pa.system_memory_pool())  # shared with the native parser's buffers: less memory than two pools
     rejected: dict[int, Rejection] = {}
     while True:
         try:
@@ -119,7 +120,7 @@ class _Attempt:
             rejection = Rejection(index, RejectReason(error.reason), error.detail)
             self.delivery.reject(rejection, exposed=size > SMALL_FILE_BYTES)
             return
-        if size <= SMALL_FILE_BYTES and self._block.size + size > BLOCK_BYTES:
+        if size <= SMALL_FILE_BYTES and self._block.size + size > self._job.parser.block_bytes:
             self._process()
         account.bytes = framer.bytes
         self._notices += [Notice(index, note) for note in decode.notes]
@@ -130,7 +131,7 @@ class _Attempt:
         """The lines are in the block, which is processed if it is full."""
         for framed in held:
             self._block.add(index, framed)
-        if self._block.size >= BLOCK_BYTES:
+        if self._block.size >= self._job.parser.block_bytes:
             self._process()
 
     # Blocks into rows

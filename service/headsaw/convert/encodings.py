@@ -17,8 +17,11 @@ ROWS_MIN = 8192
 """Fewer rows make a dictionary for every column: it is cheap, and never too large."""
 
 SAMPLED_BATCHES = 8
-SAMPLED_VALUES = 1024
-"""Values looked at in each of the sampled batches."""
+SAMPLED_VALUES = range(128, 1025)
+"""Values of a column that are looked at in each of the sampled batches: fewer where there are many columns."""
+
+COLUMNS = 64
+"""Columns of which the most values are looked at."""
 
 REPEATS = 4
 """A dictionary is made where values occur at least so often on average."""
@@ -40,7 +43,8 @@ class Encodings:
 def encodings(table: pa.Table) -> Encodings:
     """What suits the table's values."""
     few = table.num_rows < ROWS_MIN
-    batches = [] if few else _spread(table.to_batches())
+    count = min(max(SAMPLED_VALUES[-1] * COLUMNS // _width(table.schema), SAMPLED_VALUES[0]), SAMPLED_VALUES[-1])
+    batches = [] if few else _spread(table.to_batches(), count)
     dictionary: list[str] = []
     other: dict[str, str] = {}
     for at, field in enumerate(table.schema):
@@ -54,10 +58,14 @@ def encodings(table: pa.Table) -> Encodings:
     return Encodings(tuple(dictionary), other)
 
 
-def _spread(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Some from everywhere."""
+def _width(schema: pa.Schema) -> int:
+    return max(sum(1 for field in schema for _ in _leaves(field.name, field.type, [])), 1)
+
+
+def _spread(batches: Sequence[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
+    """Some rows from everywhere."""
     step = max(len(batches) // SAMPLED_BATCHES, 1)
-    return [batch.slice(0, SAMPLED_VALUES) for batch in batches[::step]]
+    return [batch.slice(0, rows) for batch in batches[::step]]
 
 
 def _leaves(
@@ -77,7 +85,7 @@ def _leaves(
 
 
 def _first(values: pa.Array) -> pa.Array:
-    return values.slice(0, SAMPLED_VALUES)
+    return values.slice(0, SAMPLED_VALUES[-1])
 
 
 def _repeats(type_: pa.DataType, samples: Sequence[pa.Array], rows: int) -> bool:

@@ -85,6 +85,7 @@ class NativeParser:
 
     name = "native"
     parallel = True
+    block_bytes = 8 * 1024**2  # with hundreds of columns, a smaller block has only few values of each
 
     def __init__(self, rules: ParseRules) -> None:
         self._rules = rules

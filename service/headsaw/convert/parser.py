@@ -94,6 +94,11 @@ class Parser(Protocol):
         """Threads can parse at the same time: the interpreter's lock is released."""
         ...
 
+    @property
+    def block_bytes(self) -> int:
+        """How large it likes its blocks: at most a few times this is held."""
+        ...
+
     def observe(self, block: Lines, schema: TableSchema) -> Seen:
         """The counts of the values under keys that the schema lacks, and nothing else: cheaper than `parse`."""
         ...

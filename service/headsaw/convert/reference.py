@@ -39,6 +39,7 @@ class ReferenceParser:
 
     name = "reference"
     parallel = False
+    block_bytes = 2 * 1024**2  # as Python objects, lines take ten times their bytes
 
     def __init__(self, rules: ParseRules) -> None:
         self._depth_max = rules.depth_max
