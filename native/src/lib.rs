@@ -7,7 +7,10 @@ pub mod number;
 pub mod plan;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(feature = "python")]
+mod python_file;
 pub mod rows;
 pub mod scan;
 pub mod seen;
+pub mod table_file;
 pub mod time;

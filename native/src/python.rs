@@ -171,5 +171,6 @@ fn headsaw_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(newlines, module)?)?;
     module.add_class::<Plan>()?;
+    module.add_class::<crate::python_file::PyTableFile>()?;
     module.add_class::<Block>()
 }

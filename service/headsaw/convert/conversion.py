@@ -31,7 +31,7 @@ DRIFT_FILES = 0.2
 """Growth may close files early while that stays under one file and this fraction of the full ones; else it waits."""
 
 WAITING = 8
-"""Blocks wait for the schema to grow up to one in this many of the memory."""
+"""Blocks wait for the schema to grow up to one in this many of the memory, which no block exceeds either."""
 
 
 def run(job: Job) -> ConversionReport:
@@ -70,6 +70,7 @@ class _Attempt:
         self._settled = self._growth.accepted.version > 0
         self._late = False
         self._waiting: list[Block] = []
+        self._block_bytes = min(job.parser.block_bytes, job.memory_bytes // WAITING)
         self._block = Block()
         self._notices: list[Notice] = []
 
@@ -120,7 +121,7 @@ class _Attempt:
             rejection = Rejection(index, RejectReason(error.reason), error.detail)
             self.delivery.reject(rejection, exposed=size > SMALL_FILE_BYTES)
             return
-        if size <= SMALL_FILE_BYTES and self._block.size + size > self._job.parser.block_bytes:
+        if size <= SMALL_FILE_BYTES and self._block.size + size > self._block_bytes:
             self._process()
         account.bytes = framer.bytes
         self._notices += [Notice(index, note) for note in decode.notes]
@@ -131,7 +132,7 @@ class _Attempt:
         """The lines are in the block, which is processed if it is full."""
         for framed in held:
             self._block.add(index, framed)
-        if self._block.size >= self._job.parser.block_bytes:
+        if self._block.size >= self._block_bytes:
             self._process()
 
     # Blocks into rows

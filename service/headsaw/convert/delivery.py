@@ -40,8 +40,16 @@ class Delivery:
         self._partitioner = Partitioner(settings.partition_by, job.ingested_at, [item.key for item in job.sources])
         self._expressions = Expressions(settings)
         self._layout = Layout(self._expressions, lineage=settings.lineage)
-        context = FileContext(settings, job.batch, tuple(item.name for item in job.sources))
-        self.tables = Tables(job.outputs, context, self._layout, job.memory_bytes // 2, background)
+        memory = job.memory_bytes // 2
+        context = FileContext(
+            settings,
+            job.batch,
+            sources=tuple(item.name for item in job.sources),
+            row_group_bytes=min(settings.parquet.row_group_bytes, memory),
+            native=job.parser.parallel,
+            threads=background.threads,
+        )
+        self.tables = Tables(job.outputs, context, self._layout, memory, background)
         self._quarantine = QuarantineWriter(job.outputs)
 
     def close(self) -> tuple[OutputFile, ...]:

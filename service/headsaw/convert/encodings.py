@@ -29,37 +29,40 @@ REPEATS = 4
 DICTIONARY_BYTES = 1024**2
 """A larger dictionary would be abandoned by the library."""
 
-DELTA = "DELTA_BINARY_PACKED"
+Column = tuple[str, pa.DataType, Sequence[pa.Array]]
+"""A Parquet column: its path, its type, and some of its values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encodings:
-    """Parquet paths of the columns with a dictionary, and what others have instead of the plain encoding."""
+    """Parquet paths of the columns with a dictionary, and of those that are delta-encoded; others are plain."""
 
     dictionary: tuple[str, ...]
-    other: dict[str, str]
+    delta: tuple[str, ...]
 
 
 def encodings(table: pa.Table) -> Encodings:
     """What suits the table's values."""
     few = table.num_rows < ROWS_MIN
-    count = min(max(SAMPLED_VALUES[-1] * COLUMNS // _width(table.schema), SAMPLED_VALUES[0]), SAMPLED_VALUES[-1])
+    width = sum(1 for _ in columns(table.schema))
+    count = min(max(SAMPLED_VALUES[-1] * COLUMNS // max(width, 1), SAMPLED_VALUES[0]), SAMPLED_VALUES[-1])
     batches = [] if few else _spread(table.to_batches(), count)
     dictionary: list[str] = []
-    other: dict[str, str] = {}
-    for at, field in enumerate(table.schema):
-        for path, type_, values in _leaves(field.name, field.type, [batch.column(at) for batch in batches]):
-            if pa.types.is_boolean(type_):
-                continue
-            if path != SOURCE_LINE and (few or _repeats(type_, values, table.num_rows)):
-                dictionary.append(path)
-            elif pa.types.is_integer(type_) or pa.types.is_timestamp(type_):
-                other[path] = DELTA
-    return Encodings(tuple(dictionary), other)
+    delta: list[str] = []
+    for path, type_, values in columns(table.schema, batches):
+        if pa.types.is_boolean(type_):
+            continue
+        if path != SOURCE_LINE and (few or _repeats(type_, values, table.num_rows)):
+            dictionary.append(path)
+        elif pa.types.is_integer(type_) or pa.types.is_timestamp(type_):
+            delta.append(path)
+    return Encodings(tuple(dictionary), tuple(delta))
 
 
-def _width(schema: pa.Schema) -> int:
-    return max(sum(1 for field in schema for _ in _leaves(field.name, field.type, [])), 1)
+def columns(schema: pa.Schema, batches: Sequence[pa.RecordBatch] = ()) -> Iterator[Column]:
+    """The columns that Parquet makes of a schema, with the batches' values in them."""
+    for at, field in enumerate(schema):
+        yield from _leaves(field.name, field.type, [batch.column(at) for batch in batches])
 
 
 def _spread(batches: Sequence[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
@@ -68,10 +71,7 @@ def _spread(batches: Sequence[pa.RecordBatch], rows: int) -> list[pa.RecordBatch
     return [batch.slice(0, rows) for batch in batches[::step]]
 
 
-def _leaves(
-    path: str, type_: pa.DataType, arrays: Sequence[pa.Array]
-) -> Iterator[tuple[str, pa.DataType, Sequence[pa.Array]]]:
-    """The columns that Parquet makes of one: path, type, sampled values."""
+def _leaves(path: str, type_: pa.DataType, arrays: Sequence[pa.Array]) -> Iterator[Column]:
     if pa.types.is_struct(type_):
         for at, member in enumerate(type_):
             yield from _leaves(f"{path}.{member.name}", member.type, [array.field(at) for array in arrays])

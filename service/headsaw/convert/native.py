@@ -18,7 +18,7 @@ from headsaw.core.inference import Seen
 from headsaw.core.table_schema import TableSchema
 from headsaw.core.table_types import DataType, Decimal, Epoch, Field, ListOf, MapOf, Scalar, StructOf
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Of `headsaw_native`, whose interface goes with this module; another version isn't used."""
 
 _Counts = tuple[int, int, int, int, int, int]
@@ -48,11 +48,51 @@ class _Plan(Protocol):
         ...
 
 
-class _Module(Protocol):
+class TableFile(Protocol):
+    """A Parquet file being written; after an error it is good for nothing."""
+
+    held: int
+    """Bytes that the open row group takes."""
+
+    def write(self, batch: pa.RecordBatch, /) -> None:
+        """The batch's rows are in the open row group."""
+        ...
+
+    def end_row_group(self) -> None:
+        """The rows so far are in closed row groups."""
+        ...
+
+    def take(self) -> bytes:
+        """The bytes of the file that weren't taken before."""
+        ...
+
+    def finish(self, metadata: list[tuple[str, str]], /) -> None:
+        """All bytes can be taken, the last of them the footer with that metadata."""
+        ...
+
+
+class Module(Protocol):
+    """`headsaw_native`."""
+
     __version__: str
 
     def Plan(self, columns: object, /) -> _Plan:  # noqa: N802 - a class
         """The plan for these columns; raises ValueError for what it doesn't know."""
+        ...
+
+    def TableFile(  # noqa: N802 - a class
+        self,
+        schema: pa.Schema,
+        *,
+        codec: str,
+        level: int,
+        dictionary: list[str],
+        delta: list[str],
+        sorted_by: list[int],
+        bloom_filters: list[tuple[str, int, float]],
+        threads: int,
+    ) -> TableFile:
+        """A Parquet file of that schema; columns go by their Parquet paths."""
         ...
 
     def newlines(self, data: bytes, start: int, end: int, /) -> int:
@@ -61,9 +101,9 @@ class _Module(Protocol):
 
 
 @lru_cache(maxsize=1)
-def _module() -> _Module | None:
+def _module() -> Module | None:
     try:
-        module = cast("_Module", importlib.import_module("headsaw_native"))
+        module = cast("Module", importlib.import_module("headsaw_native"))
     except ImportError:
         return None
     return module if module.__version__ == VERSION else None
@@ -72,6 +112,14 @@ def _module() -> _Module | None:
 def available() -> bool:
     """`headsaw_native` is installed, in the version that goes with this one."""
     return _module() is not None
+
+
+def installed() -> Module:
+    """The module, which is `available`."""
+    module = _module()
+    if module is None:
+        raise ValueError("headsaw_native isn't installed")
+    return module
 
 
 def newlines(data: bytes, start: int, end: int) -> int:

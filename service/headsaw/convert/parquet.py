@@ -6,24 +6,21 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from headsaw.convert.encodings import encodings
+from headsaw.convert.encoders import Encoder, NativeEncoder, PyarrowEncoder
+from headsaw.convert.encodings import Encodings, encodings
 from headsaw.convert.layout import Layout
 from headsaw.core.conversion import Output, OutputFile, OutputKind
 from headsaw.core.model import FORMAT
-from headsaw.core.settings import DatasetSettings, ParquetSettings
+from headsaw.core.settings import DatasetSettings
 from headsaw.core.table_schema import SOURCE_FILE, SOURCE_LINE, TableSchema
 
 DRAIN_BYTES = 1024**2
+ROW_GROUP_ROWS = 1024**2
+"""A row group has no more rows, however small they are: readers take whole ones."""
+
 FOOTER_FILES_BYTES = 64 * 1024
 """The footer lists the rows of as many sources as fit; `headsaw.files_omitted` counts the others."""
-
-WRITE_BATCH_ROWS = 8192
-"""Rows that the library encodes at a time."""
-
-BLOOM_VALUES = 100_000
-"""Distinct values per row group that a bloom filter is made for, at one false positive in twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +31,16 @@ class FileContext:
     batch: str
     sources: tuple[str, ...]
     """Names of the sources, by index."""
+    row_group_bytes: int
+    """A row group that takes so much memory is closed."""
+    native: bool
+    threads: int
 
-
-class _Sink:
-    """Keeps what the Parquet library writes until it may be handed on, where errors can pass."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self.parts.append(data)
-        self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.closed = True
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
+    def encoder(self, schema: pa.Schema, chosen: Encodings) -> Encoder:
+        """Of a new file."""
+        if self.native:
+            return NativeEncoder(schema, self.settings.parquet, chosen, self.threads)
+        return PyarrowEncoder(schema, self.settings.parquet, chosen)
 
 
 class ParquetFile:
@@ -76,66 +53,88 @@ class ParquetFile:
         self._output = output
         self._partition = partition
         self._context = context
-        self._sink = _Sink()
         self._arrow = layout.file_schema(schema)
-        self._writer: pq.ParquetWriter | None = None
+        self._sorted_by = [name for name in context.settings.parquet.sort_by if name in self._arrow.names]
+        self._unsorted: list[pa.Table] = []
+        self._encoder: Encoder | None = None
         self._rows = 0
+        self._group_rows = 0
         self._by_source: Counter[int] = Counter()
+        self.bytes = 0
+        """Of closed row groups."""
 
     @property
-    def bytes(self) -> int:
-        """Encoded so far."""
-        return self._sink.bytes
+    def held(self) -> int:
+        """Bytes that the open row group takes."""
+        unsorted: int = sum(rows.nbytes for rows in self._unsorted)
+        return unsorted + (self._encoder.held if self._encoder is not None else 0)
 
     def write(self, rows: pa.Table) -> None:
-        """The rows, with the columns that the layout gives a batch, are one row group."""
-        keys = [(name, "ascending") for name in self._context.settings.parquet.sort_by if name in rows.column_names]
-        if keys:
-            rows = rows.sort_by(keys)
-        sources = rows.column(SOURCE_FILE)
-        counted = pc.value_counts(sources)
-        for item in counted:
+        """The rows, with the columns that the layout gives a batch, are in the open row group, which may be closed."""
+        for item in pc.value_counts(rows.column(SOURCE_FILE)):
             self._by_source[item["values"].as_py()] += item["counts"].as_py()
+        self._rows += rows.num_rows
+        self._group_rows += rows.num_rows
+        if self._sorted_by:
+            self._unsorted.append(rows)
+        else:
+            self._encode(rows)
+        full = self._group_rows >= ROW_GROUP_ROWS or self.held >= self._context.row_group_bytes
+        if full:
+            self.end_row_group()
+
+    def end_row_group(self) -> None:
+        """The rows so far are in closed row groups, and stored."""
+        if self._unsorted:
+            rows, self._unsorted = pa.concat_tables(self._unsorted), []
+            self._encode(rows.sort_by([(name, "ascending") for name in self._sorted_by]))
+        if self._encoder is not None and self._group_rows:
+            self._encoder.end_row_group()
+            self._drain(self._encoder)
+        self._group_rows = 0
+
+    def close(self) -> OutputFile:
+        """The file, which has rows, is complete and stored."""
+        self.end_row_group()
+        if self._encoder is None:
+            raise ValueError("a file has rows")
+        self._encoder.finish(self._metadata())
+        self._drain(self._encoder)
+        self._output.close()
+        return OutputFile(
+            self._output.name, OutputKind.TABLE, self._partition, self._rows, self.bytes, self.schema.version
+        )
+
+    def _encode(self, rows: pa.Table) -> None:
         columns = rows.columns[:-2]
         if self._context.settings.lineage:
             batch = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
             columns += [
-                _names(sources.combine_chunks(), self._context.sources),
+                _names(rows.column(SOURCE_FILE).combine_chunks(), self._context.sources),
                 rows.column(SOURCE_LINE),
                 pa.DictionaryArray.from_arrays(batch, pa.array([self._context.batch], pa.string())),
             ]
         table = pa.Table.from_arrays(columns, schema=self._arrow)
-        if self._writer is None:
-            options = _options(self._context.settings.parquet, table)
-            self._writer = pq.ParquetWriter(self._sink, self._arrow, **options)
-        self._writer.write_table(table, row_group_size=max(rows.num_rows, 1))
-        self._rows += rows.num_rows
-        self._drain()
+        if self._encoder is None:
+            self._encoder = self._context.encoder(self._arrow, encodings(table))
+        self._encoder.write(table)
 
-    def close(self) -> OutputFile:
-        """The file, which has rows, is complete and stored."""
-        if self._writer is None:
-            raise ValueError("a file has rows")
-        self._writer.add_key_value_metadata(self._metadata())
-        self._writer.close()
-        self._drain()
-        self._output.close()
-        return OutputFile(
-            self._output.name, OutputKind.TABLE, self._partition, self._rows, self._sink.bytes, self.schema.version
-        )
-
-    def _drain(self) -> None:
-        parts, self._sink.parts = self._sink.parts, []
+    def _drain(self, encoder: Encoder) -> None:
         pending: list[bytes] = []
         size = 0
-        for part in parts:
+        for part in encoder.take():
             pending.append(part)
             size += len(part)
             if size >= DRAIN_BYTES:
-                self._output.write(b"".join(pending))
+                self._store(pending)
                 pending, size = [], 0
         if pending:
-            self._output.write(b"".join(pending))
+            self._store(pending)
+
+    def _store(self, parts: list[bytes]) -> None:
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.bytes += len(data)
+        self._output.write(data)
 
     def _metadata(self) -> dict[str, str]:
         listed: dict[str, int] = {}
@@ -161,32 +160,3 @@ def _names(indices: pa.Array, names: tuple[str, ...]) -> pa.DictionaryArray:
     encoded = indices.dictionary_encode()
     used = [names[index] for index in encoded.dictionary.to_pylist()]
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(used, pa.string()))
-
-
-def _options(settings: ParquetSettings, first: pa.Table) -> dict[str, object]:
-    schema = first.schema
-    chosen = encodings(first)
-    level = settings.compression_level if settings.compression == "zstd" else None
-    positions = {item.name: at for at, item in enumerate(schema)}
-    sorted_by = [pq.SortingColumn(positions[name]) for name in settings.sort_by if name in positions]
-    return {
-        "compression": settings.compression,
-        "compression_level": level,
-        "write_page_index": True,
-        "write_statistics": True,
-        "store_schema": False,
-        "use_dictionary": list(chosen.dictionary),
-        "column_encoding": chosen.other,
-        "write_batch_size": WRITE_BATCH_ROWS,
-        "version": "2.6",
-        "sorting_columns": sorted_by or None,
-        "bloom_filter_options": _bloom_filters(settings.bloom_filters, schema) or None,
-    }
-
-
-def _bloom_filters(columns: tuple[str, ...], schema: pa.Schema) -> dict[str, dict[str, float]]:
-    """Options by column path; columns that the schema lacks, nested ones and booleans have no filter."""
-    positions = {name: schema.get_field_index(name) for name in columns}
-    types = {name: schema.field(at).type for name, at in positions.items() if at >= 0}
-    plain = [name for name, type_ in types.items() if not pa.types.is_nested(type_) and not pa.types.is_boolean(type_)]
-    return {name: {"ndv": BLOOM_VALUES, "fpp": 0.05} for name in plain}

@@ -1,13 +1,15 @@
 """Rows by partition → Parquet files: buffers, row groups by bytes, rollover by file size, all in bounded memory.
 
-Rows go from a partition's buffer straight into its open file while few partitions are busy. With many, the buffers
-that don't make a decent row group are spilled to local disk, and written in one go at the end, one file at a time: so
-neither memory nor the number of files grows with the number of partitions.
+A file begins with a full row group, since its columns are fixed from then on; what follows goes into it piece by piece.
+While few partitions are busy, rows go from their buffers straight into open files. With many, the buffers that don't
+make a decent row group are spilled to local disk, and written in one go at the end, one file at a time: so neither
+memory nor the number of files grows with the number of partitions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 import pyarrow as pa
 
@@ -18,11 +20,16 @@ from headsaw.convert.spill import Spill, Spilled
 from headsaw.core.conversion import Output, OutputFile, OutputKind, Outputs
 from headsaw.core.table_schema import TableSchema
 
+P = ParamSpec("P")
+
 OPEN_FILES_MAX = 8
 """Files that have begun and aren't closed; each may hold an upload part in the caller's memory."""
 
 DECENT = 8
-"""When memory is short, a buffer of at least one in this many of a full row group is written rather than spilled."""
+"""When memory is short, a buffer of at least one in this many of a full row group begins a file and isn't spilled."""
+
+PIECE_BYTES = 4 * 1024**2
+"""Rows go into an open file once they take so much memory."""
 
 COLUMN_BYTES = 1024
 """What a column of a batch takes beyond its values: with many partitions, batches are small and this is most of it."""
@@ -38,10 +45,12 @@ class _Partition:
     size: int = 0
     """Bytes that the pending rows take."""
     file: ParquetFile | None = None
+    held: int = 0
+    """Bytes that the file's open row group takes."""
 
 
 class Tables:
-    """Writes all partitions of a conversion. `memory_bytes` bounds the rows that are buffered."""
+    """Writes all partitions of a conversion. `memory_bytes` bounds what buffers and open row groups take."""
 
     def __init__(
         self, outputs: Outputs, context: FileContext, layout: Layout, memory_bytes: int, background: Background
@@ -52,7 +61,6 @@ class Tables:
         self._context = context
         self._layout = layout
         self._memory_bytes = memory_bytes
-        self._row_group_bytes = min(context.settings.parquet.row_group_bytes, memory_bytes)
         self._partitions: dict[str, _Partition] = {}
         self._spill = Spill()
         self._buffered = 0
@@ -78,19 +86,29 @@ class Tables:
         partition.pending.append((schema, rows))
         partition.size += size
         self._buffered += size
-        if partition.size >= self._row_group_bytes:
+        row_group = self._context.row_group_bytes
+        if partition.size >= (row_group if partition.file is None else min(PIECE_BYTES, row_group)):
             self._relieve(partition)
-        while self._buffered > self._memory_bytes:
-            self._relieve(max(self._partitions.values(), key=lambda item: item.size))
+        while self._buffered + self._held > self._memory_bytes:
+            if self._held > self._buffered:
+                self._end_row_group(max(self._partitions.values(), key=lambda item: item.held))
+            else:
+                self._relieve(max(self._partitions.values(), key=lambda item: item.size))
+
+    @property
+    def _held(self) -> int:
+        return sum(partition.held for partition in self._partitions.values())
 
     def wait(self) -> None:
-        """The row group that was being written is; its file is closed if it is full."""
+        """The rows that were being written are; their file is closed if it is full."""
         if self._writing is None:
             return
         (partition, written), self._writing = self._writing, None
         written.result()
-        if partition.file is not None and partition.file.bytes >= self._context.settings.parquet.file_bytes:
-            self._finish(partition)
+        if partition.file is not None:
+            partition.held = partition.file.held
+            if partition.file.bytes + partition.held >= self._context.settings.parquet.file_bytes:
+                self._finish(partition)
 
     def close(self) -> list[OutputFile]:
         """All rows are in closed files."""
@@ -116,8 +134,9 @@ class Tables:
     def _relieve(self, partition: _Partition) -> None:
         """The partition's rows are out of memory, or on their way: in its file if that may be open, else on disk."""
         self.wait()
-        decent = partition.size * DECENT >= self._row_group_bytes
-        if decent and not partition.spilled and (partition.file is not None or self.begun < OPEN_FILES_MAX):
+        decent = partition.size * DECENT >= self._context.row_group_bytes
+        may_begin = decent and not partition.spilled and self.begun < OPEN_FILES_MAX
+        if partition.file is not None or may_begin:
             self._write(partition)
             return
         groups: dict[TableSchema, list[pa.RecordBatch]] = {}
@@ -127,6 +146,15 @@ class Tables:
             whole = pa.concat_batches(batches)
             partition.spilled.append(self._spill.put(schema, whole))
         self._forget(partition)
+
+    def _end_row_group(self, partition: _Partition) -> None:
+        self.wait()
+        if partition.file is not None:
+            self._submit(partition, partition.file.end_row_group)
+        self.wait()
+
+    def _submit(self, partition: _Partition, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        self._writing = (partition, self._background.submit(call, *args, **kwargs))
 
     def _forget(self, partition: _Partition) -> None:
         self._buffered -= partition.size
@@ -139,7 +167,7 @@ class Tables:
         for schema, rows in self._rows(partition):
             group.append((schema, rows))
             size += rows.nbytes
-            if size >= self._row_group_bytes:
+            if size >= self._context.row_group_bytes:
                 self._write_group(partition, group)
                 group, size = [], 0
         if group:
@@ -164,13 +192,13 @@ class Tables:
             partition.file = ParquetFile(output, partition.directory, schema, self._layout, self._context)
         target = self._layout.batch_schema(partition.file.schema)
         table = pa.Table.from_batches([conform(rows, target) for _, rows in group], target)
-        self._writing = (partition, self._background.submit(partition.file.write, table))
+        self._submit(partition, partition.file.write, table)
 
     def _finish(self, partition: _Partition) -> None:
         self.wait()
         if partition.file is not None:
             self._closed.append(partition.file.close())
-            partition.file = None
+            partition.file, partition.held = None, 0
 
 
 def conform(rows: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
