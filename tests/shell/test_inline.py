@@ -222,7 +222,7 @@ class Halting:
             yield stream
 
 
-def halting_converter(halting: Halting, ledger: TableLedger) -> InlineConverter:
+def halting_converter(halting: object, ledger: TableLedger) -> InlineConverter:
     return InlineConverter(halting, ledger, SystemClock(), QUARANTINE, lambda: "t", threads=1, memory_bytes=64 << 20)  # type: ignore[arg-type]
 
 
@@ -241,6 +241,37 @@ async def test_a_cancelled_conversion_leaves_no_upload_and_no_thread_behind(
         await task
     assert store.pending_uploads("lake") == ()
     await converter.close()  # would wait for ever for a thread that still runs
+
+
+class Silent:
+    """A store that never answers an upload's part."""
+
+    def __init__(self, store: MemoryObjectStore) -> None:
+        self._store = store
+        self.asked = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def upload_part(self, *_: object) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_an_upload_that_is_never_answered_does_not_hold_up_a_cancelled_conversion(
+    store: MemoryObjectStore, ledger: TableLedger
+) -> None:
+    silent = Silent(store)
+    converter = halting_converter(silent, ledger)
+    sources: list[Source] = [await land(store, "clicks/a", b'{"n":1}\n')]
+    task = asyncio.create_task(converter.convert(batch(sources), SETTINGS, sources))
+    await silent.asked.wait()
+    task.cancel()
+    async with asyncio.timeout(20.0):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert store.pending_uploads("lake") == ()
+    await converter.close()
 
 
 async def test_a_conversion_that_is_cancelled_twice_still_waits_for_its_thread_and_aborts_its_uploads(

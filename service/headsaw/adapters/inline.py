@@ -19,6 +19,9 @@ from headsaw.core.table_schema import TableSchema
 from headsaw.ports import Clock, ConvertedBatch, Ledger, ObjectStore
 from headsaw.uninterrupted import uninterrupted
 
+UNDO_SECONDS = 5.0
+"""An object store that doesn't answer must not hold up a drain for longer."""
+
 
 class LedgerSchemaBook:
     """`core.conversion.SchemaBook` over the ledger; used by the thread."""
@@ -114,7 +117,11 @@ class InlineConverter:
         await asyncio.wait({work})
         if not work.cancelled():
             work.exception()
-        await abort_uploads(self._store, [(o.bucket, o.key, o.upload_id) for o in outputs.created])
+        try:
+            async with asyncio.timeout(UNDO_SECONDS):
+                await abort_uploads(self._store, [(o.bucket, o.key, o.upload_id) for o in outputs.created])
+        except TimeoutError:
+            return  # the lifecycle rule takes them
 
     async def discard(self, converted: ConvertedBatch) -> None:
         """Its pending uploads are aborted."""

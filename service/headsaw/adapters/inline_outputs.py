@@ -75,7 +75,7 @@ class UploadOutput:
         )
 
     def _collect(self) -> None:
-        self.parts.append(self._under_way.pop(0).result())
+        self.parts.append(self._bridge.result(self._under_way.pop(0)))
 
 
 class UploadOutputs:

@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -27,26 +27,47 @@ DENIED_PROBES_MAX = 16
 
 
 class Bridge:
-    """Lets the conversion's thread run coroutines on the loop; closed, every further call raises LeaseLost."""
+    """Lets the conversion's thread run coroutines on the loop; closed, calls raise LeaseLost, also those under way."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._under_way: set[Future[Any]] = set()
 
     def close(self) -> None:
-        """The thread stops at its next call."""
-        self._closed.set()
+        """The thread stops at once: a call that nobody answers must not hold up a drain."""
+        with self._lock:
+            self._closed = True
+            under_way = tuple(self._under_way)
+        for call in under_way:
+            call.cancel()
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
         """From the thread: the coroutine runs on the loop."""
-        if self._closed.is_set():
-            coroutine.close()
-            raise LeaseLost("the conversion was stopped")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._lock:
+            if self._closed:
+                coroutine.close()
+                raise LeaseLost("the conversion was stopped")
+            call = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._under_way.add(call)
+        call.add_done_callback(self._forget)
+        return call
+
+    def _forget(self, call: "Future[Any]") -> None:
+        with self._lock:
+            self._under_way.discard(call)
+
+    def result(self, call: "Future[T]") -> T:
+        """From the thread: what came of a call that was started."""
+        try:
+            return call.result()
+        except CancelledError:
+            raise LeaseLost("the conversion was stopped") from None
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """From the thread: the coroutine's result."""
-        return self.start(coroutine).result()
+        return self.result(self.start(coroutine))
 
     def soon(self, callback: Callable[[], object]) -> None:
         """From the thread: the callback runs on the loop."""
