@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow_schema::{DataType, Field as ArrowField, Fields, TimeUnit};
+
+use crate::columns::{Objects, Size};
 
 /// Schemas nested deeper are left to the reference parser: the walk over a schema is recursive.
 pub const NESTING_MAX: usize = 128;
@@ -51,6 +53,8 @@ pub struct Struct {
     /// In the schema's order.
     pub fields: Vec<Field>,
     index: HashMap<Box<[u8]>, usize, BuildHasherDefault<Mix>>,
+    /// What the columns took in the last block, if this is the table.
+    sizes: Mutex<Vec<Size>>,
 }
 
 /// A member or column.
@@ -75,7 +79,21 @@ impl Struct {
             .into_iter()
             .map(|(name, kind)| Field { step: pointer_step(&name), key: Key::new(&name), name, kind })
             .collect();
-        Self { id, fields, index }
+        Self { id, fields, index, sizes: Mutex::default() }
+    }
+
+    /// What the columns took in the last block; nothing before there was one.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<Size> {
+        self.sizes.lock().map(|sizes| sizes.clone()).unwrap_or_default()
+    }
+
+    /// The next block's columns begin with as much room as these took.
+    pub fn remember(&self, columns: &Objects<'_>) {
+        if let Ok(mut sizes) = self.sizes.lock() {
+            sizes.clear();
+            columns.sizes(&mut sizes);
+        }
     }
 
     /// Which member has that name.

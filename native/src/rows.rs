@@ -4,7 +4,7 @@ use arrow_array::{ArrayRef, StructArray};
 use arrow_schema::{ArrowError, DataType, Field as ArrowField, Fields};
 use memchr::memchr;
 
-use crate::columns::{Lists, Maps, Node, Objects, Texts};
+use crate::columns::{Guess, Lists, Maps, Node, Objects, Texts};
 use crate::plan::{Struct, push_step};
 use crate::scan::{Bad, Cursor, Open, Outcome, distinct, escape};
 use crate::seen::{Seen, gather};
@@ -86,6 +86,7 @@ struct Row<'p, 'b> {
     scratch: Vec<u8>,
     rescues: Vec<Rescue>,
     unknowns: Vec<Unknown>,
+    /// Objects so far, of all rows.
     objects: usize,
 }
 
@@ -100,7 +101,6 @@ impl<'p> Row<'p, '_> {
         self.texts.clear();
         self.rescues.clear();
         self.unknowns.clear();
-        self.objects = 0;
     }
 
     /// The object under the cursor is in the columns at that index. `depth` counts it.
@@ -113,7 +113,6 @@ impl<'p> Row<'p, '_> {
         let object = self.objects;
         let base = self.spans.len();
         let mut before = usize::MAX;
-        let mut expected = objects.first;
         self.cursor.space();
         if self.cursor.peek() == b'}' {
             self.cursor.at += 1;
@@ -122,32 +121,17 @@ impl<'p> Row<'p, '_> {
         }
         loop {
             self.cursor.expect(b'"')?;
-            let known = objects
-                .members
-                .get(expected)
-                .and_then(|member| member.plan.key.matched(self.cursor.data, self.cursor.at));
-            let found = if let Some(length) = known {
-                self.cursor.at += length;
-                Some(expected)
-            } else {
-                self.name(objects.plan)?
-            };
+            let found = self.key(objects, before)?;
             self.cursor.space();
             self.cursor.expect(b':')?;
             self.cursor.space();
             if let Some(index) = found {
-                if known.is_none() {
-                    match objects.members.get_mut(before) {
-                        Some(member) => member.next = index,
-                        None => objects.first = index,
-                    }
-                }
                 before = index;
                 let member = &mut objects.members[index];
-                expected = member.next;
-                if member.node.count() > at {
+                if member.owner == object {
                     return Err(Bad::Line); // the key's second time
                 }
+                member.owner = object;
                 self.member(&mut member.node, at, Step::Name(&member.plan.step), depth)?;
             } else {
                 self.unknown(objects.plan.id, object, depth)?;
@@ -169,6 +153,29 @@ impl<'p> Row<'p, '_> {
         }
         objects.end(at);
         Ok(())
+    }
+
+    /// Which member the name under the cursor is, which comes after member `before`; if none, see `name`.
+    #[inline]
+    fn key(&mut self, objects: &mut Objects<'p>, before: usize) -> Outcome<Option<usize>> {
+        let guess = objects.after(before);
+        for index in [guess.likely, guess.other] {
+            let member = objects.members.get(index);
+            let Some(length) = member.and_then(|member| member.plan.key.matched(self.cursor.data, self.cursor.at))
+            else {
+                continue;
+            };
+            self.cursor.at += length;
+            if index != guess.likely {
+                *objects.after_mut(before) = Guess { likely: index, other: guess.likely };
+            }
+            return Ok(Some(index));
+        }
+        let found = self.name(objects.plan)?;
+        if let Some(index) = found {
+            *objects.after_mut(before) = Guess { likely: index, other: guess.likely };
+        }
+        Ok(found)
     }
 
     /// Which member the name under the cursor is; if none, it is the last of `names` and `spans`.
@@ -239,7 +246,6 @@ impl<'p> Row<'p, '_> {
         if fits {
             return Ok(());
         }
-        node.pad(at + 1);
         if self.cursor.peek() == b'n' {
             return self.cursor.word(b"null");
         }
@@ -340,12 +346,8 @@ impl<'p> Row<'p, '_> {
         match node {
             Node::Text(texts) if byte == b'"' => {
                 self.cursor.at += 1;
-                if let Some(text) = self.cursor.plain_string() {
-                    texts.put(at, text)?;
-                } else {
-                    self.cursor.string::<false>(&mut texts.data)?;
-                    texts.end(at)?;
-                }
+                self.cursor.string::<false>(&mut texts.data)?;
+                texts.end(at)?;
                 Ok(true)
             }
             Node::Int(ints) => {
@@ -484,8 +486,8 @@ impl<'p, 'b> Table<'p, 'b> {
     fn new(plan: &'p Struct, structs: usize, rules: Rules) -> Self {
         Self {
             plan,
-            columns: Objects::new(plan),
-            rescued: Texts::new(),
+            columns: Objects::new(plan, &mut plan.sizes().iter()),
+            rescued: Texts::default(),
             row: Row {
                 cursor: Cursor { data: &[], at: 0 },
                 rules,
@@ -624,6 +626,9 @@ impl<'p, 'b> Table<'p, 'b> {
 
     fn finish(mut self) -> Result<Parsed, ArrowError> {
         let rows = self.row_lines.len();
+        if !self.row.rules.observe_only {
+            self.plan.remember(&self.columns);
+        }
         let mut columns: Vec<ArrayRef> = Objects::columns(self.columns.members, rows)?;
         columns.push(self.rescued.finish(rows)?);
         let rescued = ArrowField::new("_rescued_data", DataType::Utf8, true);
