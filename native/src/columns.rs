@@ -46,7 +46,7 @@ impl Present {
         Self { bits: room(size.values.div_ceil(8)) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn set(&mut self, at: usize) {
         let byte = at / 8;
         if byte >= self.bits.len() {
@@ -168,7 +168,7 @@ impl Texts {
     }
 
     /// What was written to `data` is the text at that index.
-    #[inline]
+    #[inline(always)]
     pub fn end(&mut self, at: usize) -> Outcome {
         self.spans.pad(at);
         self.spans.count = self.data.len();
@@ -221,8 +221,13 @@ impl Spans {
     #[inline]
     pub fn pad(&mut self, to: usize) {
         if self.offsets.len() != to + 1 {
-            self.offsets.resize(to + 1, self.last());
+            self.fill(to);
         }
+    }
+
+    #[cold]
+    fn fill(&mut self, to: usize) {
+        self.offsets.resize(to + 1, self.last());
     }
 
     /// The elements since the last list are the list at that index; `pad` was called before the first of them.

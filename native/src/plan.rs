@@ -53,6 +53,7 @@ pub struct Struct {
     /// In the schema's order.
     pub fields: Vec<Field>,
     index: HashMap<Box<[u8]>, usize, BuildHasherDefault<Mix>>,
+    arrow: Fields,
     /// What the columns took in the last block, if this is the table.
     sizes: Mutex<Vec<Size>>,
 }
@@ -75,11 +76,12 @@ impl Struct {
     #[must_use]
     pub fn new(id: usize, members: Vec<(String, Type)>) -> Self {
         let index = members.iter().enumerate().map(|(at, (name, _))| (name.as_bytes().into(), at)).collect();
-        let fields = members
+        let fields: Vec<_> = members
             .into_iter()
             .map(|(name, kind)| Field { step: pointer_step(&name), key: Key::new(&name), name, kind })
             .collect();
-        Self { id, fields, index, sizes: Mutex::default() }
+        let arrow = fields.iter().map(|field| ArrowField::new(&field.name, field.kind.arrow(), true)).collect();
+        Self { id, fields, index, arrow, sizes: Mutex::default() }
     }
 
     /// What the columns took in the last block; nothing before there was one.
@@ -105,7 +107,7 @@ impl Struct {
     /// The Arrow fields, all nullable.
     #[must_use]
     pub fn arrow(&self) -> Fields {
-        self.fields.iter().map(|field| ArrowField::new(&field.name, field.kind.arrow(), true)).collect()
+        self.arrow.clone()
     }
 }
 

@@ -5,6 +5,7 @@ use arrow_schema::{ArrowError, DataType, Field as ArrowField, Fields};
 use memchr::memchr;
 
 use crate::columns::{Guess, Lists, Maps, Node, Objects, Texts};
+use crate::number::eight_digits;
 use crate::plan::{Struct, push_step};
 use crate::scan::{Bad, Cursor, Open, Outcome, distinct, escape};
 use crate::seen::{Seen, gather};
@@ -159,23 +160,27 @@ impl<'p> Row<'p, '_> {
     #[inline]
     fn key(&mut self, objects: &mut Objects<'p>, before: usize) -> Outcome<Option<usize>> {
         let guess = objects.after(before);
-        for index in [guess.likely, guess.other] {
-            let member = objects.members.get(index);
-            let Some(length) = member.and_then(|member| member.plan.key.matched(self.cursor.data, self.cursor.at))
-            else {
-                continue;
-            };
+        if let Some(length) = self.named(objects, guess.likely) {
             self.cursor.at += length;
-            if index != guess.likely {
-                *objects.after_mut(before) = Guess { likely: index, other: guess.likely };
-            }
-            return Ok(Some(index));
+            return Ok(Some(guess.likely));
         }
-        let found = self.name(objects.plan)?;
+        let found = match self.named(objects, guess.other) {
+            Some(length) => {
+                self.cursor.at += length;
+                Some(guess.other)
+            }
+            None => self.name(objects.plan)?,
+        };
         if let Some(index) = found {
             *objects.after_mut(before) = Guess { likely: index, other: guess.likely };
         }
         Ok(found)
+    }
+
+    /// The length of the name under the cursor if it is that member's.
+    #[inline]
+    fn named(&self, objects: &Objects<'p>, index: usize) -> Option<usize> {
+        objects.members.get(index)?.plan.key.matched(self.cursor.data, self.cursor.at)
     }
 
     /// Which member the name under the cursor is; if none, it is the last of `names` and `spans`.
@@ -394,8 +399,7 @@ impl<'p> Row<'p, '_> {
     fn small_int(&mut self) -> Option<i64> {
         let negative = self.cursor.peek() == b'-';
         let start = self.cursor.at + usize::from(negative);
-        let mut at = start;
-        let mut value: u64 = 0;
+        let (mut at, mut value) = eight_digits(self.cursor.data, start);
         while let Some(digit) = self.cursor.data.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
         {
             if at - start == 19 {
