@@ -207,7 +207,7 @@ impl<'p> Row<'p, '_> {
         let name = *self.spans.last().ok_or(Bad::Block)?;
         let text = self.text(depth)?;
         self.unknowns.push(Unknown { id, object, name, text });
-        if &self.texts[text.0..text.1] != b"null" {
+        if !self.rules.observe_only && &self.texts[text.0..text.1] != b"null" {
             let pointer = self.pointer(Step::Key(name.0, name.1));
             self.rescues.push(Rescue { pointer, text });
         }
@@ -224,9 +224,6 @@ impl<'p> Row<'p, '_> {
     /// The place in `texts` of the JSON Pointer to a value behind the last step.
     fn pointer(&mut self, last: Step<'p>) -> (usize, usize) {
         let start = self.texts.len();
-        if self.rules.observe_only {
-            return (start, start);
-        }
         for step in self.path.iter().chain([&last]) {
             match *step {
                 Step::Name(step) => self.texts.extend_from_slice(step.as_bytes()),
@@ -260,6 +257,9 @@ impl<'p> Row<'p, '_> {
     #[cold]
     fn misfit(&mut self, step: Step<'p>, depth: usize) -> Outcome {
         let text = self.text(depth)?;
+        if self.rules.observe_only {
+            return Ok(());
+        }
         let pointer = self.pointer(step);
         self.rescues.push(Rescue { pointer, text });
         Ok(())
@@ -585,8 +585,8 @@ impl<'p, 'b> Table<'p, 'b> {
             return Ok(());
         }
         self.count_unknown(row)?;
-        let Row { rescues, texts, rules, .. } = &mut self.row;
-        if rescues.is_empty() || rules.observe_only {
+        let Row { rescues, texts, .. } = &mut self.row;
+        if rescues.is_empty() {
             return Ok(());
         }
         self.rescued_values += rescues.len();
