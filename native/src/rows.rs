@@ -206,6 +206,7 @@ impl<'p> Row<'p, '_> {
     fn unknown(&mut self, id: usize, object: usize, depth: usize) -> Outcome {
         let name = *self.spans.last().ok_or(Bad::Block)?;
         let text = self.text(depth)?;
+        self.texts.push(b','); // a number's end, for who reads from its beginning
         self.unknowns.push(Unknown { id, object, name, text });
         if !self.rules.observe_only && &self.texts[text.0..text.1] != b"null" {
             let pointer = self.pointer(Step::Key(name.0, name.1));
@@ -609,6 +610,8 @@ impl<'p, 'b> Table<'p, 'b> {
         let Row { unknowns, names, texts, rules, .. } = &mut self.row;
         // An object's members may stand around those of objects within it; each object counts once.
         unknowns.sort_by_key(|unknown| unknown.object);
+        let names = std::str::from_utf8(names).map_err(|_| Bad::Block)?;
+        let texts = std::str::from_utf8(texts).map_err(|_| Bad::Block)?;
         let mut object = 0;
         let mut any = false;
         for unknown in unknowns {
@@ -617,10 +620,9 @@ impl<'p, 'b> Table<'p, 'b> {
                 object = unknown.object;
                 seen.objects += 1;
             }
-            let name = std::str::from_utf8(&names[unknown.name.0..unknown.name.1]).map_err(|_| Bad::Block)?;
-            let text = std::str::from_utf8(&texts[unknown.text.0..unknown.text.1]).map_err(|_| Bad::Block)?;
+            let (name, text) = (&names[unknown.name.0..unknown.name.1], &texts[unknown.text.0..]);
             seen.count_member(name, text, rules.infer_timestamps);
-            any |= text != "null";
+            any |= !text.starts_with("null");
         }
         if any {
             self.unknown_rows.push(row);

@@ -85,7 +85,7 @@ impl Seen {
         self.members.list.last_mut().map(|(_, seen)| seen)
     }
 
-    /// The member's value counts; `text` is valid compact JSON.
+    /// The member's value counts; `text` begins with it in valid compact JSON, and with a comma behind it.
     pub fn count_member(&mut self, key: &str, text: &str, timed: bool) {
         self.keys += 1;
         if let Some(seen) = self.member(key) {
@@ -94,7 +94,7 @@ impl Seen {
     }
 }
 
-/// Reads compact JSON that is known to be valid.
+/// Reads compact JSON that is known to be valid, and has something behind it.
 struct Reader<'t> {
     cursor: Cursor<'t>,
     /// The cursor's data.
