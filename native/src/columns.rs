@@ -507,3 +507,25 @@ impl<'p> Node<'p> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Struct, Type};
+    use crate::rows::{Rules, parse};
+
+    #[test]
+    fn the_same_block_never_asks_for_more_room() {
+        let inner = Struct::new(1, vec![("c".to_owned(), Type::Text)]);
+        let kinds = [Type::Bool, Type::Int, Type::List(Box::new(Type::Bool)), Type::Struct(inner)];
+        let table = Struct::new(0, ["a", "b", "d", "e"].map(str::to_owned).into_iter().zip(kinds).collect());
+        let block = br#"{"a":true,"b":1,"d":[false,true],"e":{"c":"x"}}"#;
+        let block = [block.as_slice(), b"\n"].concat().repeat(1000);
+        let rules = Rules { depth_max: 9, infer_timestamps: true, observe_only: false };
+        parse(&[&block], &table, 2, rules).unwrap();
+        let first = format!("{:?}", table.sizes());
+        for _ in 0..50 {
+            parse(&[&block], &table, 2, rules).unwrap();
+        }
+        assert_eq!(format!("{:?}", table.sizes()), first);
+    }
+}
