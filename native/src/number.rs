@@ -24,6 +24,29 @@ fn digits_end(data: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// The value of the digits that begin at `at`, up to eight of them, and where these end.
+#[inline]
+#[must_use]
+pub fn eight_digits(data: &[u8], at: usize) -> (usize, u64) {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let Some(chunk) = data.get(at..).and_then(|rest| rest.first_chunk()) else {
+        return (at, 0); // the few bytes at the end are read one by one
+    };
+    let word = u64::from_le_bytes(*chunk);
+    // A byte's high nibble is 3 and its low one at most 9: only then both of these are 3.
+    let nibbles = (word & (LOW * 0xf0)) | ((word.wrapping_add(LOW * 0x06) & (LOW * 0xf0)) >> 4);
+    let length = (nibbles ^ (LOW * 0x33)).trailing_zeros() / 8;
+    if length == 0 {
+        return (at, 0);
+    }
+    // The digits move to the high end; what comes in below them counts as zeros.
+    let digits = (word & (LOW * 0x0f)) << (64 - 8 * length);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    let value = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    (at + length as usize, value)
+}
+
 impl<'b> Number<'b> {
     /// The number that begins at `at`, and where it ends.
     #[inline]
@@ -172,10 +195,25 @@ fn shortest(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Number;
+    use super::{Number, eight_digits};
 
     fn read(text: &str) -> Option<Number<'_>> {
         Number::read(text.as_bytes(), 0).filter(|(_, end)| *end == text.len()).map(|(number, _)| number)
+    }
+
+    #[test]
+    fn digits_are_read_up_to_eight_and_to_what_is_none() {
+        for (text, length, value) in [
+            ("12345678901", 8, 12_345_678),
+            ("1234567,890", 7, 1_234_567),
+            ("0:000000000", 1, 0),
+            ("99/99999999", 2, 99),
+            ("9\u{b9}8888888", 1, 9),
+            (",1234567890", 0, 0),
+            ("1234", 0, 0),
+        ] {
+            assert_eq!(eight_digits(text.as_bytes(), 0), (length, value), "{text}");
+        }
     }
 
     #[test]

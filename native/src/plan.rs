@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow_schema::{DataType, Field as ArrowField, Fields, TimeUnit};
+
+use crate::columns::{Objects, Size};
 
 /// Schemas nested deeper are left to the reference parser: the walk over a schema is recursive.
 pub const NESTING_MAX: usize = 128;
@@ -51,6 +53,9 @@ pub struct Struct {
     /// In the schema's order.
     pub fields: Vec<Field>,
     index: HashMap<Box<[u8]>, usize, BuildHasherDefault<Mix>>,
+    arrow: Fields,
+    /// What the columns took in the last block, if this is the table.
+    sizes: Mutex<Vec<Size>>,
 }
 
 /// A member or column.
@@ -71,11 +76,26 @@ impl Struct {
     #[must_use]
     pub fn new(id: usize, members: Vec<(String, Type)>) -> Self {
         let index = members.iter().enumerate().map(|(at, (name, _))| (name.as_bytes().into(), at)).collect();
-        let fields = members
+        let fields: Vec<_> = members
             .into_iter()
             .map(|(name, kind)| Field { step: pointer_step(&name), key: Key::new(&name), name, kind })
             .collect();
-        Self { id, fields, index }
+        let arrow = fields.iter().map(|field| ArrowField::new(&field.name, field.kind.arrow(), true)).collect();
+        Self { id, fields, index, arrow, sizes: Mutex::default() }
+    }
+
+    /// What the columns took in the last block; nothing before there was one.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<Size> {
+        self.sizes.lock().map(|sizes| sizes.clone()).unwrap_or_default()
+    }
+
+    /// The next block's columns begin with as much room as these took.
+    pub fn remember(&self, columns: &Objects<'_>) {
+        if let Ok(mut sizes) = self.sizes.lock() {
+            sizes.clear();
+            columns.sizes(&mut sizes);
+        }
     }
 
     /// Which member has that name.
@@ -87,7 +107,7 @@ impl Struct {
     /// The Arrow fields, all nullable.
     #[must_use]
     pub fn arrow(&self) -> Fields {
-        self.fields.iter().map(|field| ArrowField::new(&field.name, field.kind.arrow(), true)).collect()
+        self.arrow.clone()
     }
 }
 

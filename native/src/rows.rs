@@ -4,7 +4,8 @@ use arrow_array::{ArrayRef, StructArray};
 use arrow_schema::{ArrowError, DataType, Field as ArrowField, Fields};
 use memchr::memchr;
 
-use crate::columns::{Lists, Maps, Node, Objects, Texts};
+use crate::columns::{Guess, Lists, Maps, Node, Objects, Texts};
+use crate::number::eight_digits;
 use crate::plan::{Struct, push_step};
 use crate::scan::{Bad, Cursor, Open, Outcome, distinct, escape};
 use crate::seen::{Seen, gather};
@@ -86,6 +87,7 @@ struct Row<'p, 'b> {
     scratch: Vec<u8>,
     rescues: Vec<Rescue>,
     unknowns: Vec<Unknown>,
+    /// Objects so far, of all rows.
     objects: usize,
 }
 
@@ -100,7 +102,6 @@ impl<'p> Row<'p, '_> {
         self.texts.clear();
         self.rescues.clear();
         self.unknowns.clear();
-        self.objects = 0;
     }
 
     /// The object under the cursor is in the columns at that index. `depth` counts it.
@@ -113,7 +114,6 @@ impl<'p> Row<'p, '_> {
         let object = self.objects;
         let base = self.spans.len();
         let mut before = usize::MAX;
-        let mut expected = objects.first;
         self.cursor.space();
         if self.cursor.peek() == b'}' {
             self.cursor.at += 1;
@@ -122,32 +122,17 @@ impl<'p> Row<'p, '_> {
         }
         loop {
             self.cursor.expect(b'"')?;
-            let known = objects
-                .members
-                .get(expected)
-                .and_then(|member| member.plan.key.matched(self.cursor.data, self.cursor.at));
-            let found = if let Some(length) = known {
-                self.cursor.at += length;
-                Some(expected)
-            } else {
-                self.name(objects.plan)?
-            };
+            let found = self.key(objects, before)?;
             self.cursor.space();
             self.cursor.expect(b':')?;
             self.cursor.space();
             if let Some(index) = found {
-                if known.is_none() {
-                    match objects.members.get_mut(before) {
-                        Some(member) => member.next = index,
-                        None => objects.first = index,
-                    }
-                }
                 before = index;
                 let member = &mut objects.members[index];
-                expected = member.next;
-                if member.node.count() > at {
+                if member.owner == object {
                     return Err(Bad::Line); // the key's second time
                 }
+                member.owner = object;
                 self.member(&mut member.node, at, Step::Name(&member.plan.step), depth)?;
             } else {
                 self.unknown(objects.plan.id, object, depth)?;
@@ -169,6 +154,33 @@ impl<'p> Row<'p, '_> {
         }
         objects.end(at);
         Ok(())
+    }
+
+    /// Which member the name under the cursor is, which comes after member `before`; if none, see `name`.
+    #[inline]
+    fn key(&mut self, objects: &mut Objects<'p>, before: usize) -> Outcome<Option<usize>> {
+        let guess = objects.after(before);
+        if let Some(length) = self.named(objects, guess.likely) {
+            self.cursor.at += length;
+            return Ok(Some(guess.likely));
+        }
+        let found = match self.named(objects, guess.other) {
+            Some(length) => {
+                self.cursor.at += length;
+                Some(guess.other)
+            }
+            None => self.name(objects.plan)?,
+        };
+        if let Some(index) = found {
+            *objects.after_mut(before) = Guess { likely: index, other: guess.likely };
+        }
+        Ok(found)
+    }
+
+    /// The length of the name under the cursor if it is that member's.
+    #[inline]
+    fn named(&self, objects: &Objects<'p>, index: usize) -> Option<usize> {
+        objects.members.get(index)?.plan.key.matched(self.cursor.data, self.cursor.at)
     }
 
     /// Which member the name under the cursor is; if none, it is the last of `names` and `spans`.
@@ -194,8 +206,9 @@ impl<'p> Row<'p, '_> {
     fn unknown(&mut self, id: usize, object: usize, depth: usize) -> Outcome {
         let name = *self.spans.last().ok_or(Bad::Block)?;
         let text = self.text(depth)?;
+        self.texts.push(b','); // a number's end, for who reads from its beginning
         self.unknowns.push(Unknown { id, object, name, text });
-        if &self.texts[text.0..text.1] != b"null" {
+        if !self.rules.observe_only && &self.texts[text.0..text.1] != b"null" {
             let pointer = self.pointer(Step::Key(name.0, name.1));
             self.rescues.push(Rescue { pointer, text });
         }
@@ -212,9 +225,6 @@ impl<'p> Row<'p, '_> {
     /// The place in `texts` of the JSON Pointer to a value behind the last step.
     fn pointer(&mut self, last: Step<'p>) -> (usize, usize) {
         let start = self.texts.len();
-        if self.rules.observe_only {
-            return (start, start);
-        }
         for step in self.path.iter().chain([&last]) {
             match *step {
                 Step::Name(step) => self.texts.extend_from_slice(step.as_bytes()),
@@ -239,7 +249,6 @@ impl<'p> Row<'p, '_> {
         if fits {
             return Ok(());
         }
-        node.pad(at + 1);
         if self.cursor.peek() == b'n' {
             return self.cursor.word(b"null");
         }
@@ -249,6 +258,9 @@ impl<'p> Row<'p, '_> {
     #[cold]
     fn misfit(&mut self, step: Step<'p>, depth: usize) -> Outcome {
         let text = self.text(depth)?;
+        if self.rules.observe_only {
+            return Ok(());
+        }
         let pointer = self.pointer(step);
         self.rescues.push(Rescue { pointer, text });
         Ok(())
@@ -340,12 +352,8 @@ impl<'p> Row<'p, '_> {
         match node {
             Node::Text(texts) if byte == b'"' => {
                 self.cursor.at += 1;
-                if let Some(text) = self.cursor.plain_string() {
-                    texts.put(at, text)?;
-                } else {
-                    self.cursor.string::<false>(&mut texts.data)?;
-                    texts.end(at)?;
-                }
+                self.cursor.string::<false>(&mut texts.data)?;
+                texts.end(at)?;
                 Ok(true)
             }
             Node::Int(ints) => {
@@ -392,8 +400,7 @@ impl<'p> Row<'p, '_> {
     fn small_int(&mut self) -> Option<i64> {
         let negative = self.cursor.peek() == b'-';
         let start = self.cursor.at + usize::from(negative);
-        let mut at = start;
-        let mut value: u64 = 0;
+        let (mut at, mut value) = eight_digits(self.cursor.data, start);
         while let Some(digit) = self.cursor.data.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
         {
             if at - start == 19 {
@@ -484,8 +491,8 @@ impl<'p, 'b> Table<'p, 'b> {
     fn new(plan: &'p Struct, structs: usize, rules: Rules) -> Self {
         Self {
             plan,
-            columns: Objects::new(plan),
-            rescued: Texts::new(),
+            columns: Objects::new(plan, &mut plan.sizes().iter()),
+            rescued: Texts::default(),
             row: Row {
                 cursor: Cursor { data: &[], at: 0 },
                 rules,
@@ -579,8 +586,8 @@ impl<'p, 'b> Table<'p, 'b> {
             return Ok(());
         }
         self.count_unknown(row)?;
-        let Row { rescues, texts, rules, .. } = &mut self.row;
-        if rescues.is_empty() || rules.observe_only {
+        let Row { rescues, texts, .. } = &mut self.row;
+        if rescues.is_empty() {
             return Ok(());
         }
         self.rescued_values += rescues.len();
@@ -603,6 +610,8 @@ impl<'p, 'b> Table<'p, 'b> {
         let Row { unknowns, names, texts, rules, .. } = &mut self.row;
         // An object's members may stand around those of objects within it; each object counts once.
         unknowns.sort_by_key(|unknown| unknown.object);
+        let names = std::str::from_utf8(names).map_err(|_| Bad::Block)?;
+        let texts = std::str::from_utf8(texts).map_err(|_| Bad::Block)?;
         let mut object = 0;
         let mut any = false;
         for unknown in unknowns {
@@ -611,10 +620,9 @@ impl<'p, 'b> Table<'p, 'b> {
                 object = unknown.object;
                 seen.objects += 1;
             }
-            let name = std::str::from_utf8(&names[unknown.name.0..unknown.name.1]).map_err(|_| Bad::Block)?;
-            let text = std::str::from_utf8(&texts[unknown.text.0..unknown.text.1]).map_err(|_| Bad::Block)?;
+            let (name, text) = (&names[unknown.name.0..unknown.name.1], &texts[unknown.text.0..]);
             seen.count_member(name, text, rules.infer_timestamps);
-            any |= text != "null";
+            any |= !text.starts_with("null");
         }
         if any {
             self.unknown_rows.push(row);
@@ -624,6 +632,9 @@ impl<'p, 'b> Table<'p, 'b> {
 
     fn finish(mut self) -> Result<Parsed, ArrowError> {
         let rows = self.row_lines.len();
+        if !self.row.rules.observe_only {
+            self.plan.remember(&self.columns);
+        }
         let mut columns: Vec<ArrayRef> = Objects::columns(self.columns.members, rows)?;
         columns.push(self.rescued.finish(rows)?);
         let rescued = ArrowField::new("_rescued_data", DataType::Utf8, true);

@@ -23,8 +23,78 @@ pub struct Cursor<'b> {
     pub at: usize,
 }
 
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// How many characters of a string are looked at at once: most strings have fewer.
+const CHUNK: usize = 32;
+
+/// Where the chunk's first quote, backslash or control character is; `CHUNK` if there is none.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn plain_length(chunk: &[u8; CHUNK]) -> usize {
+    // SAFETY: the function asks for SSE2 alone, which every x86-64 processor has.
+    #[allow(unsafe_code)]
+    unsafe {
+        plain_length_sse2(chunk)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn plain_length_sse2(chunk: &[u8; CHUNK]) -> usize {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+    };
+    let marks = |half: &[u8]| {
+        let half: &[u8; CHUNK / 2] = half.try_into().unwrap_or(&[0; CHUNK / 2]);
+        // SAFETY: these are the sixteen bytes that are loaded, and any place is right for an unaligned load.
+        #[allow(unsafe_code)]
+        let bytes = unsafe { _mm_loadu_si128(half.as_ptr().cast()) };
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x22));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x5c));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        let marks = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control));
+        u64::from(marks.cast_unsigned())
+    };
+    let (low, high) = chunk.split_at(CHUNK / 2);
+    (marks(low) | marks(high) << 16 | 1 << CHUNK).trailing_zeros() as usize
+}
+
+/// Where the chunk's first quote, backslash or control character is; `CHUNK` if there is none.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn plain_length(chunk: &[u8; CHUNK]) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let mut at = 0;
+    while let Some(word) = chunk.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ (LOW * 0x22);
+        let backslash = word ^ (LOW * 0x5c);
+        // A high bit shows a byte that is too small; a borrow from the byte before it was seen there first.
+        let marks = (quote.wrapping_sub(LOW) & !quote)
+            | (backslash.wrapping_sub(LOW) & !backslash)
+            | (word.wrapping_sub(LOW * 0x20) & !word);
+        let marks = marks & (LOW * 0x80);
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    CHUNK
+}
+
+/// The character that a backslash and that letter mean; 0 if nothing.
+const SHORT_ESCAPES: [u8; 256] = {
+    let mut table = [0; 256];
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    table[b'/' as usize] = b'/';
+    table[b'b' as usize] = 0x08;
+    table[b'f' as usize] = 0x0c;
+    table[b'n' as usize] = b'\n';
+    table[b'r' as usize] = b'\r';
+    table[b't' as usize] = b'\t';
+    table
+};
 
 impl<'b> Cursor<'b> {
     /// The next byte; 0 at the end, which is never part of JSON.
@@ -37,6 +107,12 @@ impl<'b> Cursor<'b> {
     /// White space is passed.
     #[inline]
     pub fn space(&mut self) {
+        if self.peek() <= b' ' {
+            self.spaces();
+        }
+    }
+
+    fn spaces(&mut self) {
         while matches!(self.peek(), b' ' | b'\t' | b'\r') {
             self.at += 1;
         }
@@ -66,23 +142,21 @@ impl<'b> Cursor<'b> {
     #[inline]
     #[must_use]
     pub fn plain_end(&self, mut at: usize) -> usize {
-        while let Some(chunk) = self.data.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let word = u64::from_le_bytes(*chunk);
-            let quote = word ^ (LOW * 0x22);
-            let backslash = word ^ (LOW * 0x5c);
-            let found = (quote.wrapping_sub(LOW) & !quote)
-                | (backslash.wrapping_sub(LOW) & !backslash)
-                | (word.wrapping_sub(LOW * 0x20) & !word);
-            let found = found & HIGH;
-            if found != 0 {
-                return at + (found.trailing_zeros() / 8) as usize;
+        while let Some(chunk) = self.data.get(at..).and_then(|rest| rest.first_chunk()) {
+            let length = plain_length(chunk);
+            at += length;
+            if length < CHUNK {
+                return at;
             }
-            at += 8;
         }
-        while at < self.data.len() && !matches!(self.data[at], b'"' | b'\\' | 0..0x20) {
-            at += 1;
-        }
-        at
+        self.plain_end_slowly(at)
+    }
+
+    /// `plain_end` where no whole chunk is left.
+    #[cold]
+    fn plain_end_slowly(&self, at: usize) -> usize {
+        let rest = &self.data[at..];
+        at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
     }
 
     /// The string's content if it has no escapes; then it is passed. The cursor is behind the opening quote.
@@ -98,59 +172,94 @@ impl<'b> Cursor<'b> {
     }
 
     /// The string is passed and written: decoded, or as JSON text's inside if `CANONICAL`. Behind the opening quote.
+    #[inline]
     pub fn string<const CANONICAL: bool>(&mut self, out: &mut Vec<u8>) -> Outcome {
+        if let Some(chunk) = self.data.get(self.at..).and_then(|rest| rest.first_chunk()) {
+            let length = plain_length(chunk);
+            if length < CHUNK && chunk[length] == b'"' {
+                // A copy of fixed length is shorter than the call for another length.
+                out.extend_from_slice(chunk);
+                out.truncate(out.len() - CHUNK + length);
+                self.at += length + 1;
+                return Ok(());
+            }
+        }
+        self.long_string::<CANONICAL>(out)
+    }
+
+    fn long_string<const CANONICAL: bool>(&mut self, out: &mut Vec<u8>) -> Outcome {
         loop {
-            let end = self.plain_end(self.at);
-            out.extend_from_slice(&self.data[self.at..end]);
-            self.at = end;
+            self.plain(out);
             match self.peek() {
                 b'"' => {
                     self.at += 1;
                     return Ok(());
                 }
-                b'\\' => {
-                    let found = self.escape()?;
-                    let mut utf8 = [0; 4];
-                    let bytes = found.encode_utf8(&mut utf8).as_bytes();
-                    if CANONICAL {
-                        escape(bytes, out);
-                    } else {
-                        out.extend_from_slice(bytes);
-                    }
-                }
+                b'\\' => self.escaped::<CANONICAL>(out)?,
                 _ => return Err(Bad::Line),
             }
         }
     }
 
-    /// The character that the escape under the cursor writes; half a surrogate pair is bad.
-    fn escape(&mut self) -> Outcome<char> {
-        let kind = self.data.get(self.at + 1).copied().unwrap_or(0);
-        self.at += 2;
-        Ok(match kind {
-            b'"' | b'\\' | b'/' => char::from(kind),
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let unit = self.hex()?;
-                let code = match unit {
-                    0xd800..0xdc00 => {
-                        self.word(b"\\u")?;
-                        let low = self.hex()?;
-                        if !(0xdc00..0xe000).contains(&low) {
-                            return Err(Bad::Line);
-                        }
-                        0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
-                    }
-                    _ => unit,
-                };
-                char::from_u32(code).ok_or(Bad::Line)?
+    /// The plain characters under the cursor are passed and written.
+    #[inline]
+    fn plain(&mut self, out: &mut Vec<u8>) {
+        let mut at = self.at;
+        while let Some(chunk) = self.data.get(at..).and_then(|rest| rest.first_chunk()) {
+            let length = plain_length(chunk);
+            out.extend_from_slice(chunk);
+            at += length;
+            if length < CHUNK {
+                out.truncate(out.len() - CHUNK + length);
+                self.at = at;
+                return;
             }
-            _ => return Err(Bad::Line),
-        })
+        }
+        let end = self.plain_end_slowly(at);
+        out.extend_from_slice(&self.data[at..end]);
+        self.at = end;
+    }
+
+    /// The escape under the cursor is passed and written.
+    #[inline]
+    fn escaped<const CANONICAL: bool>(&mut self, out: &mut Vec<u8>) -> Outcome {
+        let kind = self.data.get(self.at + 1).copied().unwrap_or(0);
+        let meant = SHORT_ESCAPES[usize::from(kind)];
+        if meant == 0 {
+            let mut utf8 = [0; 4];
+            let bytes = self.unicode_escape()?.encode_utf8(&mut utf8).as_bytes();
+            if CANONICAL {
+                escape(bytes, out);
+            } else {
+                out.extend_from_slice(bytes);
+            }
+            return Ok(());
+        }
+        if CANONICAL && kind != b'/' {
+            out.extend_from_slice(&[b'\\', kind]);
+        } else {
+            out.push(meant);
+        }
+        self.at += 2;
+        Ok(())
+    }
+
+    /// The character that the `\u` escape under the cursor writes; half a surrogate pair is bad.
+    fn unicode_escape(&mut self) -> Outcome<char> {
+        self.word(b"\\u")?;
+        let unit = self.hex()?;
+        let code = match unit {
+            0xd800..0xdc00 => {
+                self.word(b"\\u")?;
+                let low = self.hex()?;
+                if !(0xdc00..0xe000).contains(&low) {
+                    return Err(Bad::Line);
+                }
+                0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
+            }
+            _ => unit,
+        };
+        char::from_u32(code).ok_or(Bad::Line)
     }
 
     fn hex(&mut self) -> Outcome<u32> {

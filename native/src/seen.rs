@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use memchr::memchr;
+
 use crate::plan::{Struct, Type};
+use crate::scan::Cursor;
 use crate::time::looks_timed;
 
 const DEPTH_MAX: usize = 16;
@@ -82,40 +85,41 @@ impl Seen {
         self.members.list.last_mut().map(|(_, seen)| seen)
     }
 
-    /// The member's value counts; `text` is valid compact JSON.
+    /// The member's value counts; `text` begins with it in valid compact JSON, and with a comma behind it.
     pub fn count_member(&mut self, key: &str, text: &str, timed: bool) {
         self.keys += 1;
         if let Some(seen) = self.member(key) {
-            Reader { text: text.as_bytes(), at: 0, timed }.count(seen, 1);
+            Reader { cursor: Cursor { data: text.as_bytes(), at: 0 }, text, timed }.count(seen, 1);
         }
     }
 }
 
-/// Reads compact JSON that is known to be valid.
+/// Reads compact JSON that is known to be valid, and has something behind it.
 struct Reader<'t> {
-    text: &'t [u8],
-    at: usize,
+    cursor: Cursor<'t>,
+    /// The cursor's data.
+    text: &'t str,
     timed: bool,
 }
 
 impl<'t> Reader<'t> {
     /// One value counts; recursion ends at `DEPTH_MAX`.
     fn count(&mut self, seen: &mut Seen, depth: usize) {
-        match self.text[self.at] {
-            b'n' => self.at += 4,
+        match self.cursor.peek() {
+            b'n' => self.cursor.at += 4,
             b't' => {
                 seen.bools += 1;
-                self.at += 4;
+                self.cursor.at += 4;
             }
             b'f' => {
                 seen.bools += 1;
-                self.at += 5;
+                self.cursor.at += 5;
             }
             b'"' => {
                 seen.strings += 1;
                 let text = self.string();
                 // No timestamp needs an escape in canonical text.
-                seen.timestamps += u64::from(self.timed && looks_timed(text));
+                seen.timestamps += u64::from(self.timed && looks_timed(text.as_bytes()));
             }
             bracket @ (b'[' | b'{') if depth > DEPTH_MAX => {
                 *(if bracket == b'[' { &mut seen.lists } else { &mut seen.objects }) += 1;
@@ -124,50 +128,50 @@ impl<'t> Reader<'t> {
             b'[' => self.list(seen, depth),
             b'{' => self.object(seen, depth),
             _ => {
-                let rest = &self.text[self.at..];
+                let rest = &self.cursor.data[self.cursor.at..];
                 let length = rest.iter().take_while(|byte| !matches!(byte, b',' | b']' | b'}')).count();
                 let real = rest[..length].iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
                 *(if real { &mut seen.reals } else { &mut seen.ints }) += 1;
-                self.at += length;
+                self.cursor.at += length;
             }
         }
     }
 
     fn list(&mut self, seen: &mut Seen, depth: usize) {
         seen.lists += 1;
-        self.at += 1;
-        while self.text[self.at] != b']' {
-            self.at += usize::from(self.text[self.at] == b',');
+        self.cursor.at += 1;
+        while self.cursor.peek() != b']' {
+            self.cursor.at += usize::from(self.cursor.peek() == b',');
             self.count(seen.element.get_or_insert_default(), depth + 1);
         }
-        self.at += 1;
+        self.cursor.at += 1;
     }
 
     fn object(&mut self, seen: &mut Seen, depth: usize) {
         seen.objects += 1;
-        self.at += 1;
+        self.cursor.at += 1;
         let mut skipped = Seen::default();
-        while self.text[self.at] != b'}' {
-            self.at += usize::from(self.text[self.at] == b',');
+        while self.cursor.peek() != b'}' {
+            self.cursor.at += usize::from(self.cursor.peek() == b',');
             let key = decoded(self.string());
-            self.at += 1;
+            self.cursor.at += 1;
             seen.keys += 1;
             match seen.member(&key) {
                 Some(member) => self.count(member, depth + 1),
                 None => self.count(&mut skipped, DEPTH_MAX + 1),
             }
         }
-        self.at += 1;
+        self.cursor.at += 1;
     }
 
     /// The inside of the string under the cursor, which is passed.
-    fn string(&mut self) -> &'t [u8] {
-        let start = self.at + 1;
-        let mut end = start;
-        while self.text[end] != b'"' {
-            end += 1 + usize::from(self.text[end] == b'\\');
+    fn string(&mut self) -> &'t str {
+        let start = self.cursor.at + 1;
+        let mut end = self.cursor.plain_end(start);
+        while self.cursor.data[end] != b'"' {
+            end = self.cursor.plain_end(end + 2); // behind an escape, or behind its `\u`
         }
-        self.at = end + 1;
+        self.cursor.at = end + 1;
         &self.text[start..end]
     }
 
@@ -175,7 +179,7 @@ impl<'t> Reader<'t> {
     fn skip(&mut self) {
         let mut depth = 0;
         loop {
-            match self.text[self.at] {
+            match self.cursor.peek() {
                 b'"' => {
                     self.string();
                     continue;
@@ -184,7 +188,7 @@ impl<'t> Reader<'t> {
                 b']' | b'}' => depth -= 1,
                 _ => {}
             }
-            self.at += 1;
+            self.cursor.at += 1;
             if depth == 0 {
                 return;
             }
@@ -193,15 +197,13 @@ impl<'t> Reader<'t> {
 }
 
 /// What the inside of a canonical JSON string means.
-fn decoded(text: &[u8]) -> Cow<'_, str> {
-    if !text.contains(&b'\\') {
-        return String::from_utf8_lossy(text);
+fn decoded(text: &str) -> Cow<'_, str> {
+    if memchr(b'\\', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut quoted = text.to_vec();
-    quoted.push(b'"');
-    let mut cursor = crate::scan::Cursor { data: &quoted, at: 0 };
-    let _ = cursor.string::<false>(&mut out); // it was valid when it was written
+    let quoted = [text.as_bytes(), b"\""].concat();
+    let _ = Cursor { data: &quoted, at: 0 }.string::<false>(&mut out); // it was valid when it was written
     Cow::Owned(String::from_utf8(out).unwrap_or_default())
 }
 

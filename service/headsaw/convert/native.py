@@ -137,6 +137,7 @@ class NativeParser:
 
     def __init__(self, rules: ParseRules) -> None:
         self._rules = rules
+        self._latest: tuple[TableSchema, _Plan | None] | None = None
         self.left_to_reference = 0
         """Blocks that the reference parser parsed."""
 
@@ -166,11 +167,18 @@ class NativeParser:
         )
 
     def _parse(self, block: Lines, schema: TableSchema, *, observe_only: bool) -> _Block | None:
-        plan = _plan(schema)
+        plan = self._plan(schema)
         rules = self._rules
         if plan is None:
             return None
         return plan.parse(block.parts, rules.depth_max, rules.infer_timestamps, observe_only)
+
+    def _plan(self, schema: TableSchema) -> _Plan | None:
+        """The schema's plan; block after block has the same schema, and hashing a wide one takes long."""
+        latest = self._latest
+        if latest is None or latest[0] is not schema:
+            latest = self._latest = schema, _plan(schema)
+        return latest[1]
 
     def _rejects(self, block: Lines, places: list[tuple[int, int, int]]) -> list[Reject] | None:
         """Why each of the lines is no record; None if one is after all."""
