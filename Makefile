@@ -7,13 +7,17 @@ DEPLOY_TOOLS := $(VENV)/deploy/.installed
 # Spark (half a gigabyte) only where its Java is; without it the Spark tests are skipped, and say so.
 SPARK := $(if $(shell command -v java 2>/dev/null),$(VENV)/spark/.installed)
 EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
+# Local implementations of AWS's services for tests/contract; those in Java only where java and mvn are, otherwise their tests are skipped, and say so.
+SERVICES := $(VENV)/services
+JAVA_SERVICES := $(if $(and $(shell command -v java 2>/dev/null),$(shell command -v mvn 2>/dev/null)),dynamodb-local elasticmq)
+SERVICES_READY := $(SERVICES)/.installed $(JAVA_SERVICES:%=$(SERVICES)/%/.installed)
 # The native parser is built where cargo is. `make NATIVE= ...` leaves it out: the reference parser does the same, slower.
 NATIVE ?= yes
 NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential lock bench bench-decode bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -79,7 +83,7 @@ contracts: $(STAMP)
 unit: $(READY)
 	$(BIN)/pytest -q -m "not thorough" tests/unit tests/property
 
-test: $(READY) $(DEPLOY_TOOLS) $(SPARK) wheels  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
+test: $(READY) $(DEPLOY_TOOLS) $(SPARK) $(SERVICES_READY) wheels  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
 	$(BIN)/pytest -q
 
 # As a user has it: both wheels in an environment that knows neither the sources nor cargo. tests/deploy/test_wheels.py uses it.
@@ -151,6 +155,22 @@ $(VENV)/spark/.installed: requirements/spark.txt | $(STAMP)
 	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+services: $(SERVICES_READY)  ## Local implementations of AWS's services that tests/contract runs over
+
+$(SERVICES)/.installed: requirements/services.txt | $(STAMP)
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv --without-pip $(@D)
+	@echo "Installing SeaweedFS and moto into $(@D) (once) ..."
+	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(SERVICES)/%/.installed: tests/contract/services/install.sh tests/contract/services/%/pom.xml tests/contract/services/%/SHA256SUMS | $(STAMP)
+	@echo "Installing $* into $(@D) (once) ..."
+	@tests/contract/services/install.sh $* $(@D)
+
+RACES ?= 200
+contracts-real: $(READY) $(SERVICES_READY)  ## The contract suites over every implementation, and RACES=200 rounds of 50 concurrent claims over each ledger
+	RACES=$(RACES) $(BIN)/pytest -q tests/contract
+
 image: $(READY)  ## Build the image, run it hardened, and check it
 	deploy/image/build-and-run.sh
 
@@ -173,7 +193,7 @@ lock: $(STAMP)  ## Rewrite the requirements locks (needs uv) and native/locked.t
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/dev.txt
 	uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/run.txt
 	uv pip compile requirements/emulator.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o $(EMULATOR_LOCK)
-	for name in deploy deploy-build native-build spark; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
+	for name in deploy deploy-build native-build services spark; do uv pip compile requirements/$$name.in --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header -q -o requirements/$$name.txt; done
 	native/lock.sh update
 
 clean:

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-ID = r'"id":"(\d{6}-\d{3})"'
+ID = r'"id":"(\d{6}-\d{5})"'
 """Finds the id of a line, also of a broken one."""
+
+WIDE_BYTES = 2000
+"""Of padding in each row of a wide source."""
 
 DAYS = ("2026-11-21", "2026-11-22")
 
@@ -40,6 +43,16 @@ class Marked:
         self.truth.files += 1
         return self._body(lines, broken)
 
+    def wide(self, lines: int, partitions: int) -> bytes:
+        """A gzip whose rows are long and spread over many partitions, so that converting it needs local disk."""
+        self.truth.files += 1
+        body = []
+        for position, (name, line) in enumerate(self._lines(lines)):
+            self.truth.rows.add(name)
+            more = f',"part":"p{position % partitions:02d}","pad":"{"x" * WIDE_BYTES}"}}\n'
+            body.append(line[:-2] + more.encode())
+        return gzip.compress(b"".join(body), 1)
+
     def message(self, lines: int) -> str:
         """The body of a record message."""
         self.truth.messages += 1
@@ -64,7 +77,7 @@ class Marked:
     def _lines(self, count: int) -> Iterator[tuple[str, bytes]]:
         number, self._made = self._made, self._made + 1
         for position in range(count):
-            name = f"{number:06d}-{position:03d}"
+            name = f"{number:06d}-{position:05d}"
             day, amount = DAYS[position % len(DAYS)], self.random.getrandbits(40)
             line = (
                 f'{{"id":"{name}","ts":"{day}T12:00:00Z","amount":{amount},"nested":{{"of":[{number},{position}]}}}}\n'

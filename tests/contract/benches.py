@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, Protocol
 from uuid import uuid4
 
+import pytest
 from aiobotocore.session import AioSession, get_session
 
 from headsaw.adapters.aws import Aws
@@ -19,6 +20,8 @@ from headsaw.adapters.memory.queue import MemoryQueue, Redrive
 from headsaw.adapters.s3 import S3ObjectStore
 from headsaw.adapters.sqs import SqsQueue
 from headsaw.ports import Message, ObjectStore, Queue
+
+EMULATOR = pytest.param("emulator", marks=pytest.mark.emulator)
 
 
 class QueueBench(Protocol):
@@ -57,7 +60,7 @@ class MemoryQueues:
 
 
 @dataclass
-class EmulatorQueues:
+class ServedQueues:
     client: Any
     urls: dict[int, str] = field(default_factory=dict)
 
@@ -95,6 +98,8 @@ class ObjectBench(Protocol):
 
     async def pending_keys(self, bucket: str) -> list[str]: ...
 
+    def expecting_another_owner(self) -> ObjectStore: ...
+
 
 @dataclass
 class MemoryObjects:
@@ -111,9 +116,13 @@ class MemoryObjects:
     async def pending_keys(self, bucket: str) -> list[str]:
         return [pending.key for pending in self.store.pending_uploads(bucket)]
 
+    def expecting_another_owner(self) -> ObjectStore:
+        self.store.denied.add(self.bucket)
+        return self.store
+
 
 @dataclass
-class EmulatorObjects:
+class ServedObjects:
     client: Any
     store: S3ObjectStore
     bucket: str
@@ -130,6 +139,9 @@ class EmulatorObjects:
         answer = await self.client.list_multipart_uploads(Bucket=bucket)
         return [upload["Key"] for upload in answer.get("Uploads", ())]
 
+    def expecting_another_owner(self) -> ObjectStore:
+        return S3ObjectStore(self.client, {self.bucket: "999988887777"})
+
 
 @cache
 def shared_session() -> AioSession:
@@ -138,14 +150,14 @@ def shared_session() -> AioSession:
 
 
 @asynccontextmanager
-async def emulator_objects() -> AsyncIterator[EmulatorObjects]:
+async def served_objects() -> AsyncIterator[ServedObjects]:
     async with Aws(session=shared_session()) as aws:
         client = await aws.client("s3")
         bucket, versioned = (f"b-{uuid4().hex[:12]}" for _ in range(2))
         for name in (bucket, versioned):
             await client.create_bucket(Bucket=name)
         await client.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Enabled"})
-        yield EmulatorObjects(client, S3ObjectStore(client), bucket, versioned)
+        yield ServedObjects(client, S3ObjectStore(client), bucket, versioned)
 
 
 async def drained(queue: Queue, limit: int = 100) -> list[Message]:

@@ -15,7 +15,7 @@ from headsaw.adapters.dynamodb import DynamoTable, table_definition
 from headsaw.adapters.ledger import TableLedger
 from headsaw.adapters.memory.clock import VirtualClock
 from headsaw.adapters.memory.table import MemoryTable
-from headsaw.adapters.table import Table
+from headsaw.adapters.table import Absent, Cancelled, Put, Table, Written
 from headsaw.core import lifecycle
 from headsaw.core.lifecycle import Commit, Fail, Finish, GiveUp, Release, Renew, Retry, Start, Take, advance
 from headsaw.core.model import (
@@ -53,8 +53,8 @@ class InstantClock(SystemClock):
 
 
 @pytest.fixture
-async def table(endpoint: Endpoint | None) -> AsyncIterator[Table]:
-    if endpoint is None:
+async def table(ledger_endpoint: Endpoint | None) -> AsyncIterator[Table]:
+    if ledger_endpoint is None:
         yield MemoryTable(VirtualClock())
         return
     name = f"ledger-{next(_numbers)}"
@@ -198,6 +198,13 @@ async def test_a_marked_source_may_be_claimed_again_and_an_old_owner_cannot_mark
     record = await ledger.file(source.identity)
     assert record is not None
     assert (record.batch, record.mark) == ("b2", None)
+
+
+async def test_a_transaction_that_is_repeated_under_its_token_is_answered_as_the_first_time(table: Table) -> None:
+    writes = [Put({"pk": f"file#{n}", "sk": "file", "batch": "b1"}, Absent("pk")) for n in range(2)]
+    assert await table.transact(writes, "token-1") == Written()
+    assert await table.transact(writes, "token-1") == Written(), "the answer to the first may have been lost"
+    assert isinstance(await table.transact(writes, "token-2"), Cancelled)
 
 
 async def test_every_version_of_a_key_is_listed(ledger: TableLedger) -> None:
@@ -358,11 +365,11 @@ async def test_of_fifty_workers_that_take_over_at_once_one_wins(ledger: TableLed
 
 @pytest.mark.timeout(900)
 async def test_of_fifty_concurrent_overlapping_claims_each_file_has_one_owner(
-    ledger: TableLedger, endpoint: Endpoint | None
+    ledger: TableLedger, request: pytest.FixtureRequest
 ) -> None:
     """50 claims of 5 files out of a common pool: whoever wins has all five, no file has two owners."""
     chance = random.Random(7)
-    for number in range(200 if endpoint is None else RACES):
+    for number in range(ROUNDS.get(request.node.callspec.params["ledger_endpoint"], RACES)):
         pool = [f"r{number}-{n}" for n in range(20)]
         wanted = [files(*chance.sample(pool, 5)) for _ in range(50)]
         names = [f"r{number}-c{n}" for n in range(50)]
@@ -374,7 +381,10 @@ async def test_of_fifty_concurrent_overlapping_claims_each_file_has_one_owner(
 
 
 RACES = int(os.environ.get("RACES", "4"))
-"""Rounds against the emulator in every test run; 200 of them take minutes: `RACES=200 pytest tests/contract`."""
+"""Rounds against each served ledger in every test run; 200 of them take minutes: `make contracts-real`."""
+
+ROUNDS = {"memory": 200, "moto": 25}
+"""Where rounds cost nothing; and where most go wrong, so that some round surely does."""
 
 
 async def check_owners(
@@ -399,8 +409,8 @@ async def check_owners(
 # --- shape
 
 
-async def test_a_table_of_another_shape_is_refused(endpoint: Endpoint | None) -> None:
-    if endpoint is None:
+async def test_a_table_of_another_shape_is_refused(ledger_endpoint: Endpoint | None) -> None:
+    if ledger_endpoint is None:
         await MemoryTable(VirtualClock()).check_shape()
         return
     async with Aws() as aws:

@@ -1,4 +1,4 @@
-"""What every object store does. Where only memory is tested, the local AWS is known to answer otherwise than AWS."""
+"""What every object store does; `lies.py` names the implementations that are known to do otherwise."""
 
 import asyncio
 import hashlib
@@ -6,7 +6,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from benches import MemoryObjects, ObjectBench, emulator_objects
+from benches import EMULATOR, MemoryObjects, ObjectBench, ServedObjects, served_objects
+from botocore.exceptions import ClientError
 
 from headsaw.adapters.limits import RequestRefused
 from headsaw.adapters.memory.clock import VirtualClock
@@ -19,6 +20,8 @@ from headsaw.ports import CompleteResult, ReadFailure
 
 AWKWARD_KEY = "landing/day=2026-11-23/a+b %2F ü€😀&<>'\"#?=~.ndjson"
 TOKEN = {TOKEN_METADATA: "batch-0-1-abc"}
+
+served = pytest.mark.parametrize("object_endpoint", [EMULATOR, "seaweedfs", "moto"], indirect=True)
 
 
 async def uploaded(objects: ObjectBench, key: str, *bodies: bytes) -> PendingUpload:
@@ -36,8 +39,19 @@ async def keys(objects: ObjectBench, prefix: str = "") -> list[str]:
 # -------------------------------------------------------------------------------------------------------------- reads
 
 
-@pytest.mark.parametrize("key", ["plain", AWKWARD_KEY, "/leading//double/", "k" * 1024, "…" * 341, "."])
-async def test_what_was_put_is_read(objects: ObjectBench, key: str) -> None:
+KEYS = {
+    "plain": "plain",
+    "awkward": AWKWARD_KEY,
+    "slashes": "/leading//double/",
+    "longest": "k" * 1024,
+    "longest-in-bytes": "…" * 341,
+    "dot": ".",
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+async def test_what_was_put_is_read(objects: ObjectBench, name: str) -> None:
+    key = KEYS[name]
     assert await objects.store.put(objects.bucket, key, b"hello") is True
     assert await objects.store.read_all(objects.bucket, key) == b"hello"
     head = await objects.store.head(objects.bucket, key)
@@ -311,6 +325,62 @@ async def test_two_uploads_of_one_key_are_apart(objects: ObjectBench) -> None:
     assert await objects.store.read_all(objects.bucket, "k") == b"first"
 
 
+async def test_a_small_part_before_the_last_completes_nothing(objects: ObjectBench) -> None:
+    upload = await uploaded(objects, "k", b"a" * (PART_BYTES_MIN - 1), b"b")
+    with pytest.raises(ProtocolViolation, match="EntityTooSmall"):
+        await objects.store.complete_upload(upload)
+    assert await objects.pending_keys(objects.bucket) == ["k"]
+
+
+async def test_an_upload_without_parts_is_not_completed(objects: ObjectBench) -> None:
+    upload = await uploaded(objects, "k", b"abc")
+    with pytest.raises(ProtocolViolation, match="MalformedXML"):
+        await objects.store.complete_upload(replace(upload, parts=()))
+    assert await objects.store.head(objects.bucket, "k") is None
+
+
+async def test_parts_that_add_up_to_another_size_complete_nothing(objects: ObjectBench) -> None:
+    upload = await uploaded(objects, "k", b"abc")
+    with pytest.raises(ProtocolViolation, match="InvalidRequest"):
+        await objects.store.complete_upload(replace(upload, parts=(replace(upload.parts[0], size=4),)))
+    assert await objects.store.head(objects.bucket, "k") is None
+
+
+async def test_parts_out_of_order_complete_nothing(objects: ObjectBench) -> None:
+    upload = await uploaded(objects, "k", b"a" * PART_BYTES_MIN, b"b" * PART_BYTES_MIN)
+    with pytest.raises(ProtocolViolation, match="InvalidPartOrder"):
+        await objects.store.complete_upload(replace(upload, parts=upload.parts[::-1]))
+    assert await objects.store.head(objects.bucket, "k") is None
+
+
+async def test_completing_twice_finds_no_such_upload(objects: ObjectBench) -> None:
+    """S3 answers a repetition as it answered the first time, for a while only: memory is the stricter one."""
+    upload = await uploaded(objects, "k", b"x")
+    await objects.store.complete_upload(upload)
+    assert await objects.store.complete_upload(upload) is CompleteResult.NO_SUCH_UPLOAD
+
+
+async def test_a_bucket_of_another_owner_refuses_every_call(objects: ObjectBench) -> None:
+    await objects.store.put(objects.bucket, "k", b"x")
+    stranger = objects.expecting_another_owner()
+    with pytest.raises(AccessDenied):
+        await stranger.read_all(objects.bucket, "k")
+    with pytest.raises(AccessDenied):
+        await stranger.put(objects.bucket, "k", b"y")
+
+
+@served
+async def test_a_body_that_is_not_what_its_checksum_says_is_not_stored(objects: ServedObjects) -> None:
+    """The adapter sends no wrong checksum, so this asks the service itself."""
+    wrong = {"Body": b"hello", "ChecksumCRC32": "AAAAAA=="}
+    with pytest.raises(ClientError):
+        await objects.client.put_object(Bucket=objects.bucket, Key="k", **wrong)
+    assert await objects.store.head(objects.bucket, "k") is None
+    upload_id = await objects.store.create_upload(objects.bucket, "k", TOKEN)
+    with pytest.raises(ClientError):
+        await objects.client.upload_part(Bucket=objects.bucket, Key="k", UploadId=upload_id, PartNumber=1, **wrong)
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
@@ -358,49 +428,6 @@ def memory() -> MemoryObjects:
     return MemoryObjects(MemoryObjectStore(VirtualClock(), ["plain", "versioned"], versioned=["versioned"]))
 
 
-async def test_in_memory_a_small_part_before_the_last_completes_nothing(memory: MemoryObjects) -> None:
-    """The local AWS accepts undersized parts."""
-    upload = await uploaded(memory, "k", b"a" * (PART_BYTES_MIN - 1), b"b")
-    with pytest.raises(ProtocolViolation, match="EntityTooSmall"):
-        await memory.store.complete_upload(upload)
-    assert await memory.pending_keys("plain") == ["k"]
-
-
-async def test_in_memory_an_upload_without_parts_and_a_wrong_size_complete_nothing(memory: MemoryObjects) -> None:
-    """The local AWS ignores the size that completing tells."""
-    upload = await uploaded(memory, "k", b"abc")
-    with pytest.raises(ProtocolViolation, match="MalformedXML"):
-        await memory.store.complete_upload(replace(upload, parts=()))
-    with pytest.raises(ProtocolViolation, match="InvalidRequest"):
-        await memory.store.complete_upload(replace(upload, parts=(replace(upload.parts[0], size=4),)))
-
-
-async def test_in_memory_parts_out_of_order_complete_nothing(memory: MemoryObjects) -> None:
-    """The local AWS sorts them."""
-    upload = await uploaded(memory, "k", b"a" * PART_BYTES_MIN, b"b")
-    with pytest.raises(ProtocolViolation, match="InvalidPartOrder"):
-        await memory.store.complete_upload(replace(upload, parts=upload.parts[::-1]))
-
-
-async def test_in_memory_completing_twice_finds_no_such_upload(memory: MemoryObjects) -> None:
-    """The local AWS answers a repetition as it answered the first time; S3 does so for a while only."""
-    upload = await uploaded(memory, "k", b"x")
-    await memory.store.complete_upload(upload)
-    assert await memory.store.complete_upload(upload) is CompleteResult.NO_SUCH_UPLOAD
-
-
-async def test_in_memory_a_denied_bucket_refuses_every_call(memory: MemoryObjects) -> None:
-    """The local AWS enforces neither policies nor expected owners."""
-    await memory.store.put("plain", "k", b"x")
-    memory.store.denied.add("plain")
-    with pytest.raises(AccessDenied):
-        await memory.store.read_all("plain", "k")
-    with pytest.raises(AccessDenied):
-        await memory.store.put("plain", "k", b"y")
-    memory.store.denied.clear()
-    assert memory.store.visible("plain") == {"k": b"x"}
-
-
 async def test_in_memory_creations_are_told_once_when_they_become_visible() -> None:
     told: list[Created] = []
     clock = VirtualClock()
@@ -438,7 +465,7 @@ async def test_in_memory_an_open_read_goes_on_while_the_object_is_overwritten(me
 @pytest.mark.emulator
 async def test_the_bucket_owner_that_is_expected_is_named_in_every_call(emulator_environment: Endpoint) -> None:
     """The local AWS doesn't check it, so the requests are looked at."""
-    async with emulator_objects() as objects:
+    async with served_objects() as objects:
         seen: list[tuple[str, str | None]] = []
 
         def look(request: object, operation_name: str, **_: object) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from benches import MemoryQueues, QueueBench, drained
+from benches import EMULATOR, MemoryQueues, QueueBench, drained
 
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.memory.queue import MemoryQueue, Redrive
@@ -219,6 +219,13 @@ async def test_the_visibility_of_a_deleted_message_can_not_be_changed(queues: Qu
     assert await queue.set_visibility([gone.receipt, held.receipt], 5) == [gone.receipt]
 
 
+async def test_no_message_is_made_invisible_for_more_than_twelve_hours(queues: QueueBench) -> None:
+    queue = await queues.make()
+    await queue.send(numbered(1))
+    receipt = (await one(queue)).receipt
+    assert await queue.set_visibility([receipt], 12 * HOUR + 60) == [receipt]
+
+
 async def test_what_is_no_receipt_is_returned_and_the_rest_is_deleted(queues: QueueBench) -> None:
     queue = await queues.make()
     await queue.send(numbered(2))
@@ -272,11 +279,11 @@ async def test_traits_tell_visibility_and_redrive_policy(queues: QueueBench) -> 
 # ------------------------------------------------------------------------------------------------- one implementation
 
 
-@pytest.mark.emulator
-async def test_a_missing_queue_is_a_usage_error_that_names_it(emulator_environment: Endpoint) -> None:
+@pytest.mark.parametrize("queue_endpoint", [EMULATOR, "elasticmq", "moto"], indirect=True)
+async def test_a_missing_queue_is_a_usage_error_that_names_it(queue_endpoint: Endpoint) -> None:
     """In memory a queue that was made is never missing."""
     async with Aws() as aws:
-        queue = SqsQueue(await aws.client("sqs"), f"{emulator_environment.url}/{emulator_environment.account}/nowhere")
+        queue = SqsQueue(await aws.client("sqs"), f"{queue_endpoint.url}/{queue_endpoint.account}/nowhere")
         with pytest.raises(UsageError, match="nowhere: there is no such queue"):
             await queue.traits()
         with pytest.raises(UsageError, match="nowhere"):

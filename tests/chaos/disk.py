@@ -1,0 +1,49 @@
+"""A spool folder that is full now and then: a small file system in memory, filled and emptied."""
+
+import contextlib
+import errno
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SIZE = "24m"
+
+
+class SmallDisk:
+    """A folder with little space."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        """Nothing more can be written."""
+        with self._filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"\0" * 65536)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    def empty(self) -> None:
+        """There is space again."""
+        self._filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[SmallDisk | None]:
+    """Mounted at `folder`; None where this process may not mount."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "headsaw-chaos", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        yield None
+        return
+    try:
+        yield SmallDisk(folder)
+    finally:
+        with contextlib.suppress(OSError):
+            subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
