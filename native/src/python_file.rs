@@ -25,18 +25,19 @@ impl PyTableFile {
     /// `schema` is an Arrow schema; columns go by their Parquet paths. Raises `ValueError` for what isn't known here.
     #[new]
     #[allow(clippy::too_many_arguments)] // keywords, in Python
-    #[pyo3(signature = (schema, *, codec, level, dictionary, delta, sorted_by, bloom_filters, threads))]
+    #[pyo3(signature = (schema, *, codec, level, dictionary, delta, unbounded, sorted_by, bloom_filters, threads))]
     fn new(
         schema: &Bound<'_, PyAny>,
         codec: String,
         level: i32,
         dictionary: Vec<String>,
         delta: Vec<String>,
+        unbounded: Vec<String>,
         sorted_by: Vec<i32>,
         bloom_filters: Vec<(String, u64, f64)>,
         threads: usize,
     ) -> PyResult<Self> {
-        let options = Options { codec, level, dictionary, delta, sorted_by, bloom_filters };
+        let options = Options { codec, level, dictionary, delta, unbounded, sorted_by, bloom_filters };
         let file = TableFile::new(Arc::new(imported_schema(schema)?), &options, threads);
         Ok(Self { file: Mutex::new(file.map_err(failed)?) })
     }

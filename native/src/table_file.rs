@@ -13,7 +13,7 @@ use parquet::arrow::arrow_writer::{
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
@@ -31,6 +31,8 @@ pub struct Options {
     pub dictionary: Vec<String>,
     /// Integer columns that are delta-encoded.
     pub delta: Vec<String>,
+    /// Columns without least and greatest values.
+    pub unbounded: Vec<String>,
     /// Top-level columns that the rows of a row group are sorted by, ascending.
     pub sorted_by: Vec<i32>,
     /// Columns with a bloom filter: distinct values, share of false positives.
@@ -51,6 +53,9 @@ impl Options {
         }
         for column in &self.delta {
             properties = properties.set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED);
+        }
+        for column in &self.unbounded {
+            properties = properties.set_column_statistics_enabled(path(column), EnabledStatistics::None);
         }
         Ok(self.filtered(properties).build())
     }

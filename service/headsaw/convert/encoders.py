@@ -57,6 +57,7 @@ class NativeEncoder:
             level=settings.compression_level,
             dictionary=list(chosen.dictionary),
             delta=list(chosen.delta),
+            unbounded=list(chosen.unbounded),
             sorted_by=_positions(settings.sort_by, schema),
             bloom_filters=[(name, BLOOM_VALUES, BLOOM_FALSE_POSITIVES) for name in _filtered(settings, schema)],
             threads=threads,
@@ -130,7 +131,7 @@ class PyarrowEncoder:
             use_dictionary=list(chosen.dictionary),
             column_encoding=dict.fromkeys(chosen.delta, "DELTA_BINARY_PACKED"),
             write_page_index=True,
-            write_statistics=True,
+            write_statistics=[column.path for column in columns(schema) if column.path not in chosen.unbounded],
             write_batch_size=WRITE_BATCH_ROWS,
             store_schema=False,
             version="2.6",
@@ -164,7 +165,7 @@ class PyarrowEncoder:
 
 def _positions(names: tuple[str, ...], schema: pa.Schema) -> list[int]:
     """The places among the Parquet columns of those that the rows are sorted by, as far as the schema has them."""
-    places = {path: at for at, (path, _, _) in enumerate(columns(schema))}
+    places = {column.path: at for at, column in enumerate(columns(schema))}
     return [places[name] for name in names if name in places]
 
 

@@ -7,6 +7,7 @@ is full. Integers without one are delta-encoded, which is both smaller and cheap
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,16 +30,26 @@ REPEATS = 4
 DICTIONARY_BYTES = 1024**2
 """A larger dictionary would be abandoned by the library."""
 
-Column = tuple[str, pa.DataType, Sequence[pa.Array]]
-"""A Parquet column: its path, its type, and some of its values."""
+
+class Column(NamedTuple):
+    """A Parquet column: its path, its type, some of its values, and whether a row may have several."""
+
+    path: str
+    type: pa.DataType
+    values: Sequence[pa.Array]
+    repeated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Encodings:
-    """Parquet paths of the columns with a dictionary, and of those that are delta-encoded; others are plain."""
+    """Parquet paths of the columns with a dictionary, and of those that are delta-encoded; others are plain.
+
+    `unbounded` columns have no statistics: they are within lists and maps, whose values no reader leaves out by them.
+    """
 
     dictionary: tuple[str, ...]
     delta: tuple[str, ...]
+    unbounded: tuple[str, ...]
 
 
 def encodings(table: pa.Table) -> Encodings:
@@ -49,14 +60,15 @@ def encodings(table: pa.Table) -> Encodings:
     batches = [] if few else _spread(table.to_batches(), count)
     dictionary: list[str] = []
     delta: list[str] = []
-    for path, type_, values in columns(table.schema, batches):
+    for path, type_, values, _ in columns(table.schema, batches):
         if pa.types.is_boolean(type_):
             continue
         if path != SOURCE_LINE and (few or _repeats(type_, values, table.num_rows)):
             dictionary.append(path)
         elif pa.types.is_integer(type_) or pa.types.is_timestamp(type_):
             delta.append(path)
-    return Encodings(tuple(dictionary), tuple(delta))
+    unbounded = [column.path for column in columns(table.schema) if column.repeated]
+    return Encodings(tuple(dictionary), tuple(delta), tuple(unbounded))
 
 
 def columns(schema: pa.Schema, batches: Sequence[pa.RecordBatch] = ()) -> Iterator[Column]:
@@ -71,17 +83,20 @@ def _spread(batches: Sequence[pa.RecordBatch], rows: int) -> list[pa.RecordBatch
     return [batch.slice(0, rows) for batch in batches[::step]]
 
 
-def _leaves(path: str, type_: pa.DataType, arrays: Sequence[pa.Array]) -> Iterator[Column]:
+def _leaves(path: str, type_: pa.DataType, arrays: Sequence[pa.Array], *, repeated: bool = False) -> Iterator[Column]:
     if pa.types.is_struct(type_):
         for at, member in enumerate(type_):
-            yield from _leaves(f"{path}.{member.name}", member.type, [array.field(at) for array in arrays])
+            values = [array.field(at) for array in arrays]
+            yield from _leaves(f"{path}.{member.name}", member.type, values, repeated=repeated)
     elif pa.types.is_list(type_):
-        yield from _leaves(f"{path}.list.element", type_.value_type, [_first(array.flatten()) for array in arrays])
+        values = [_first(array.flatten()) for array in arrays]
+        yield from _leaves(f"{path}.list.element", type_.value_type, values, repeated=True)
     elif pa.types.is_map(type_):
-        yield from _leaves(f"{path}.key_value.key", type_.key_type, [_first(array.keys) for array in arrays])
-        yield from _leaves(f"{path}.key_value.value", type_.item_type, [_first(array.items) for array in arrays])
+        keys, values = [_first(array.keys) for array in arrays], [_first(array.items) for array in arrays]
+        yield from _leaves(f"{path}.key_value.key", type_.key_type, keys, repeated=True)
+        yield from _leaves(f"{path}.key_value.value", type_.item_type, values, repeated=True)
     else:
-        yield path, type_, arrays
+        yield Column(path, type_, arrays, repeated)
 
 
 def _first(values: pa.Array) -> pa.Array:

@@ -88,6 +88,7 @@ class Module(Protocol):
         level: int,
         dictionary: list[str],
         delta: list[str],
+        unbounded: list[str],
         sorted_by: list[int],
         bloom_filters: list[tuple[str, int, float]],
         threads: int,

@@ -79,6 +79,7 @@ def test_every_encoder_writes_the_same_rows_with_the_encodings_and_the_metadata(
         assert set(columns["number"].encodings) == {"RLE", "DELTA_BINARY_PACKED"}
         assert set(columns["random"].encodings) == {"RLE", "PLAIN"}
         assert columns["number"].statistics.min == ROWS // 2
+        assert not columns["nested.tags.list.element"].is_stats_set
         assert columns["number"].compression == "ZSTD"
     assert files[-1] == files[len(files) // 2], "threads make no difference"
 
