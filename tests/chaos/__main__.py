@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--lease", type=float, default=5.0, help="seconds (at least 3)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--faults", type=float, default=0.1, help="the share of requests that meet a fault")
+    parser.add_argument("--faults", type=float, default=0.25, help="the share of requests that meet a fault")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="headsaw-chaos-"))
     plan = Plan(chosen.minutes, chosen.workers, chosen.lease, chosen.seed, folder, chosen.faults)

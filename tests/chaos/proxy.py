@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from urllib.parse import urlsplit
 
 from tests.chaos.faults import HALF_OPEN_SECONDS, LATENCY_SECONDS, Answer, Fault, Faults, Request
@@ -31,6 +32,7 @@ class Proxy:
         self._faults = faults
         self._calm = asyncio.Event()
         self._servers: list[asyncio.Server] = []
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     async def open(self) -> "Door":
         """One more address that workers can be given."""
@@ -54,6 +56,7 @@ class Proxy:
 
     async def _serve(self, door: "Door", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._serving.add(task := asyncio.current_task())  # the event loop itself would forget it
         try:
             while (head := await _read_head(reader)) is not None:
                 request = _parse(head)
@@ -64,6 +67,7 @@ class Proxy:
         except (Dropped, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             _reset(writer)
         finally:
+            self._serving.discard(task)
             writer.close()
             if upstream is not None:
                 upstream[1].close()
@@ -81,13 +85,13 @@ class Proxy:
         if await self._instead(fault, request, body, client):
             return
         upstream[1].write(_forwarded(request, body))
-        answer = _answer(upstream[0], request.method)
-        if door.trapped():
-            await _taken(answer)
-            door.spring()
-            await self._wait(HALF_OPEN_SECONDS)
-            raise Dropped
-        await self._after(fault, request, answer, client)
+        async with aclosing(_answer(upstream[0], request.method)) as answer:
+            if door.trapped():
+                await _taken(answer)
+                door.spring()
+                await self._wait(HALF_OPEN_SECONDS)
+                raise Dropped
+            await self._after(fault, request, answer, client)
 
     async def _instead(self, fault: Fault | None, request: Request, body: bytes, client: asyncio.StreamWriter) -> bool:
         """Whether the request was dealt with before it had any effect."""
@@ -198,7 +202,7 @@ def _forwarded(request: Request, body: bytes) -> bytes:
     return f"{request.method} {request.target} HTTP/1.1\r\n{headers}\r\n".encode("latin-1") + body
 
 
-async def _answer(reader: asyncio.StreamReader, method: str) -> AsyncIterator[bytes]:
+async def _answer(reader: asyncio.StreamReader, method: str) -> AsyncGenerator[bytes]:
     """The emulator's answer in pieces, as it came."""
     head = await reader.readuntil(b"\r\n\r\n")
     status = int(head.split(b" ", 2)[1])

@@ -46,9 +46,9 @@ class Plan:
     lease_seconds: float
     seed: int
     folder: Path
-    fault_share: float = 0.1
-    files_a_second: float = 6.0
-    wide_every: float = 20.0
+    fault_share: float = 0.25
+    files_a_second: float = 8.0
+    wide_every: float = 10.0
     kill_every: float = 2.3
     pause_every: float = 7.0
     restart_every: float = 25.0
@@ -286,9 +286,10 @@ def _read_logs(folder: Path, report: Report) -> None:
                 unexpected[f"worker task died: {entry.get('task')}: {entry.get('kind')}"] += 1
             if entry.get("event") == "outage met":
                 kind = str(entry.get("kind"))
-                report.met[f"{entry.get('where')}: {kind}"] += 1
+                detail = str(entry.get("detail", ""))
+                report.met[f"{entry.get('where')}: {detail if 'this machine' in detail else kind}"] += 1
                 if kind not in EXPECTED:
-                    unexpected[f"{entry.get('where')}: {kind}: {entry.get('detail', '')}"] += 1
+                    unexpected[f"{entry.get('where')}: {kind}: {detail}"] += 1
             if entry.get("event") in ("batch failed", "lease lost", "batch taken over"):
                 report.met[f"{entry['event']} {entry.get('outcome', '')}".strip()] += 1
                 if entry["event"] == "batch failed":

@@ -1,5 +1,6 @@
 """Rows that fit neither memory nor an open file: kept in one temporary file on local disk until their turn comes."""
 
+import errno
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Spill:
     def put(self, schema: TableSchema, rows: pa.RecordBatch) -> Spilled:
         """The batch is on disk."""
         if self._file is None:
-            self._file = self._stack.enter_context(tempfile.TemporaryFile(prefix="headsaw-"))  # noqa: SIM115 - the stack closes it
+            self._file = self._stack.enter_context(_temporary_file())
         buffer = pa.BufferOutputStream()
         with pa.ipc.new_stream(buffer, rows.schema, options=self._options) as stream:
             stream.write_batch(rows)
@@ -55,3 +56,11 @@ class Spill:
         """The space is free."""
         self._stack.close()
         self._file = None
+
+
+def _temporary_file() -> IO[bytes]:
+    """Raises OSError with ENOSPC where no folder takes a file: tempfile's own "not found" would look like bad data."""
+    try:
+        return tempfile.TemporaryFile(prefix="headsaw-")
+    except FileNotFoundError as nowhere:
+        raise OSError(errno.ENOSPC, "no temporary folder can be written to") from nowhere

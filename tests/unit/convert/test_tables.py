@@ -3,14 +3,18 @@
 import io
 import json
 import random
+import resource
+import tempfile
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow.parquet as pq
+import pytest
 from tests.unit.convert.harness import Book, Done, run
 
 from headsaw.convert.partition import DEFAULT, PARTITIONS_MAX, directory_value
+from headsaw.worker.runner import ENVIRONMENT_ERRNOS
 
 MIB = 1024**2
 
@@ -33,6 +37,20 @@ def test_many_partitions_in_little_memory_make_one_file_each() -> None:
         keys = {row["k"] for row in pq.read_table(io.BytesIO(file.data), columns=["k"]).to_pylist()}
         assert file.partition == f"k_value={keys.pop()}"
         assert not keys
+
+
+def test_a_disk_that_is_full_from_the_start_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit makes every write fail, also those by which tempfile tries out folders."""
+    lines = [f'{{"k":{number % 100},"pad":"{number:0200}"}}' for number in range(60_000)]
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="no temporary folder") as raised:
+            run("\n".join(lines), memory_bytes=4 * MIB, partition_by=[{"field": "k"}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno in ENVIRONMENT_ERRNOS
 
 
 def test_partitions_beyond_the_limit_share_the_default_one() -> None:
