@@ -15,7 +15,7 @@ from headsaw.core.settings import DatasetSettings
 
 __all__ = ["MEMORY_BYTES", "ParserChoice", "check_expressions", "convert", "parser_choice"]
 
-MEMORY_BYTES = 96 * 1024**2
+MEMORY_BYTES = 128 * 1024**2
 
 
 def convert(
