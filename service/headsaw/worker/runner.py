@@ -290,8 +290,8 @@ class Runner:
         self._context.tell(BatchFailed(held.batch, "failed", reason))
 
     async def _release(self, held: Held, pause: float, reason: str) -> None:
-        """Given back if possible; if not, its lease will expire."""
-        if held.lost or held.batch.state.terminal:
+        """Given back if possible; if not, its lease will expire. What is over, or was given back, stays as it is."""
+        if held.lost or held.batch.lease.owner is None:
             return
         try:
             await held.advance(Release(self._context.world.clock.now() + pause, reason))
