@@ -8,6 +8,7 @@ everything rolls forward, by whoever holds the batch then.
 import asyncio
 import errno
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headsaw.core import lifecycle
 from headsaw.core.commit import CommitRecord, digest, violations
@@ -301,8 +302,12 @@ class Runner:
         self._context.tell(BatchReleased(held.batch, reason))
 
     def _outage_pause(self, batch: Batch) -> float:
-        """Grows with every grant of the lease, since the attempt doesn't rise once a batch is committed."""
-        return OUTAGE_BACKOFF.wait(min(batch.lease.epoch, 10), self._context.random.random())
+        """Grows with every grant of the lease, since the attempt doesn't rise once a batch is committed.
+
+        Up to a lease, no further: grants also follow deaths, and what an outage held up shall soon be done after it.
+        """
+        cap = min(OUTAGE_BACKOFF.cap_seconds, self._context.limits.lease_seconds)
+        return replace(OUTAGE_BACKOFF, cap_seconds=cap).wait(min(batch.lease.epoch, 10), self._context.random.random())
 
 
 def _whereabouts(batch: Batch) -> Where:
