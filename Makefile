@@ -17,7 +17,7 @@ NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo simulate chaos format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -176,6 +176,17 @@ image: $(READY)  ## Build the image, run it hardened, and check it
 
 demo: $(READY)  ## The whole service on this machine: generated events, an embedded AWS, real workers, an audit
 	$(BIN)/headsaw demo
+
+SEEDS ?= 1000
+START ?= 0
+simulate: $(STAMP)  ## Worlds of faults in virtual time, guarantees G1-G6 checked in each: SEEDS=1000, from START=0 on
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
+
+MINUTES ?= 10
+WORKERS ?= 4
+LEASE ?= 5
+chaos: $(READY)  ## Real workers, killed and paused, behind a proxy that fails as AWS does: MINUTES=10 WORKERS=4 LEASE=5 SEED=n
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --workers $(WORKERS) --lease $(LEASE) $(if $(SEED),--seed $(SEED))
 
 ROUNDS ?= 3
 SIZE_MB ?= 128

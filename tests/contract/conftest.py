@@ -19,7 +19,7 @@ from benches import (
     shared_session,
 )
 from lies import lie_of
-from local_services import DYNAMODB_LOCAL, ELASTICMQ, MOTO, SEAWEEDFS, LocalService
+from local_services import DYNAMODB_LOCAL, ELASTICMQ, MOTO, SEAWEEDFS, require
 
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.memory.clock import VirtualClock
@@ -61,16 +61,6 @@ async def moto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoi
     require(MOTO)
     async with MOTO.start(tmp_path_factory.mktemp("moto")) as endpoint:
         yield endpoint
-
-
-def require(service: LocalService) -> None:
-    """It is installed. Otherwise the test is skipped; in CI it fails, unless this machine can't run it at all."""
-    if service.installed:
-        return
-    if service.lacking:
-        pytest.skip(f"{service.name} needs {' and '.join(service.lacking)}, which this machine doesn't have")
-    say = pytest.fail if os.environ.get("CI") else pytest.skip
-    say(f"{service.name} isn't installed: `make services` does it")
 
 
 def of_memory_or_served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Endpoint | None:

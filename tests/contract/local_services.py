@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from headsaw.demo.emulator import ACCOUNT, REGION, Endpoint
 
 ROOT = Path(__file__).parents[2]
@@ -85,13 +87,20 @@ class LocalService:
     async def _answer(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                while process.returncode is None:
-                    status = await http_status(port)
-                    if status is not None and self.ready in (None, status):
-                        return
-                    await asyncio.sleep(0.05)
+                if await answers(process, port, self.ready):
+                    return
         said = await asyncio.to_thread(log.read_text)
         raise RuntimeError(f"{self.name} didn't start; its last lines were:\n{said[-2000:]}")
+
+
+async def answers(process: asyncio.subprocess.Process, port: int, ready: int | None) -> bool:
+    """True as soon as it answers HTTP with that status (None: any); False if it ended before."""
+    while process.returncode is None:
+        status = await http_status(port)
+        if status is not None and ready in (None, status):
+            return True
+        await asyncio.sleep(0.05)
+    return False
 
 
 def environment(directory: Path) -> dict[str, str]:
@@ -125,6 +134,16 @@ async def http_status(port: int) -> int | None:
         return None
     finally:
         writer.close()
+
+
+def require(service: LocalService) -> None:
+    """It is installed. Otherwise the test is skipped; in CI it fails, unless this machine can't run it at all."""
+    if service.installed:
+        return
+    if service.lacking:
+        pytest.skip(f"{service.name} needs {' and '.join(service.lacking)}, which this machine doesn't have")
+    say = pytest.fail if os.environ.get("CI") else pytest.skip
+    say(f"{service.name} isn't installed: `make services` does it")
 
 
 # ------------------------------------------------------------------------------------------------- the implementations
@@ -180,10 +199,3 @@ DYNAMODB_LOCAL = LocalService(
 ELASTICMQ = LocalService("ElasticMQ", _elasticmq, INSTALLED / "elasticmq" / ".installed", ("java", "mvn"))
 SEAWEEDFS = LocalService("SeaweedFS", _seaweedfs, _PIP, ports=8, ready=200)
 MOTO = LocalService("moto", _moto, _PIP)
-
-SERVICES = {
-    "dynamodb-local": DYNAMODB_LOCAL,
-    "elasticmq": ELASTICMQ,
-    "seaweedfs": SEAWEEDFS,
-    "moto": MOTO,
-}

@@ -526,3 +526,55 @@ def test_a_dlq_or_a_control_bucket_that_is_gone_stops_no_worker() -> None:
         assert len(site.dead_letters()) == 1
 
     run(scenario())
+
+
+class Choosy(Around):
+    """A queue that doesn't take a message at the first try, for no reason of the message's."""
+
+    refused = 0
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[str]:
+        self.refused += 1
+        return [message.id for message in messages] if self.refused == 1 else list(await self.port.send(messages))
+
+
+def test_a_small_dead_letter_that_is_refused_once_is_sent_whole_the_next_time() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.send("corrupt", dataset="clicks")
+        async with Running(site.worker(dlq=Choosy(site.dlq))):
+            await site.settled()
+        assert [letter.body for letter in site.dlq.peek()] == ["corrupt"]
+
+    run(scenario())
+
+
+def test_a_note_about_a_dead_letter_that_comes_back_as_it_is_becomes_no_row() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.send("corrupt" + "x" * 300_000, dataset="clicks")
+        async with Running(site.worker(dlq=Older(site.dlq))):
+            await site.settled()
+            (note,) = site.dlq.peek()
+            await site.queue.send([Outgoing("again", note.body, dict(note.attributes))])
+            await site.settled()
+        assert site.published() == Counter()
+        assert [letter.body for letter in site.dlq.peek()] == [note.body, note.body]
+
+    run(scenario())
+
+
+def test_why_a_file_failed_is_what_its_dead_letter_says_also_after_an_outage() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.land("clicks/poison", "poison")
+        dlq = Failing(site.dlq, "send", Unreachable("dlq"))
+        async with Running(site.worker(dlq=dlq)):
+            await site.clock.sleep(200.0)
+            assert set(await site.states()) == {S.FAILING}
+            dlq.error = None  # type: ignore[assignment]
+            await site.settled()
+        (letter,) = site.dead_letters()
+        assert letter["reason"].startswith("ConversionFailed")
+
+    run(scenario())

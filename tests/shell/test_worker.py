@@ -401,6 +401,24 @@ def test_while_the_ledger_is_away_messages_stay_and_are_claimed_when_it_is_back(
     run(scenario())
 
 
+def test_batches_that_met_a_long_outage_are_done_within_three_leases_of_its_end() -> None:
+    async def scenario() -> None:
+        site = Site([dataset(max_files=1)])
+        for n in range(20):
+            await site.land(f"clicks/{n}", f"row-{n}")
+        store = Flaky(site.store, site, 1.1)
+        converter = ToyConverter(store, site.clock, site.random)  # type: ignore[arg-type]
+        worker = site.worker(store=store, publisher=UploadPublisher(store), converter=converter)  # type: ignore[arg-type]
+        async with Running(worker):
+            await site.clock.sleep(7200.0)
+            assert set(await site.states()) == {S.READY}
+            store.share = 0.0
+            await site.settled(3 * LIMITS.lease_seconds)
+        assert site.published() == Counter([f"row-{n}" for n in range(20)])
+
+    run(scenario())
+
+
 def test_a_dlq_message_can_be_sent_back_as_it_is() -> None:
     async def scenario() -> None:
         site = Site()

@@ -1,7 +1,8 @@
 """A world in memory with any number of workers in it: the real core, ledger protocol and shell; a simple converter.
 
 The converter is a toy on purpose: a line is a row, a line `bad` is quarantined, a file `corrupt` is rejected, a file
-`poison` makes the conversion fail. What it writes is what it read, so that a test can count every line.
+`poison` makes the conversion fail. What it writes is what it read, so that a test can count every line; into several
+outputs if there are more than `output_rows_max` rows.
 """
 
 import asyncio
@@ -66,6 +67,7 @@ class ToyConverter:
     clock: Clock
     random: Random
     seconds: float = 0.5
+    output_rows_max: int = 1_000_000
 
     async def convert(self, batch: Batch, settings: DatasetSettings, sources: Sequence[Source]) -> ConvertedBatch:
         counts: dict[int, FileCounts] = {}
@@ -86,8 +88,9 @@ class ToyConverter:
         uploads: list[PendingUpload] = []
         try:
             for kind, content in ((OutputKind.TABLE, rows), (OutputKind.QUARANTINE, bad)):
-                if content:
-                    uploads.append(await self._upload(batch, settings, kind, content, len(uploads)))
+                for at in range(0, len(content), self.output_rows_max):
+                    part = content[at : at + self.output_rows_max]
+                    uploads.append(await self._upload(batch, settings, kind, part, len(uploads)))
             await self.clock.sleep(self.seconds)
         except BaseException:
             await self._abort(uploads)

@@ -206,7 +206,8 @@ def _unleased(batch: Batch, event: Delegate | Release | Fail | Fission | Finish 
         case Delegate(poll_at):
             return _ownerless(batch, poll_at)
         case Release(due_at, reason):
-            return replace(_ownerless(batch, due_at), reason=reason or batch.reason)
+            told = batch.reason if _failing(batch) else reason or batch.reason
+            return replace(_ownerless(batch, due_at), reason=told)
         case Fail(due_at, reason):
             return replace(_ownerless(batch, due_at), failures=batch.failures + 1, reason=reason)
         case Fission(children, now):
@@ -216,6 +217,11 @@ def _unleased(batch: Batch, event: Delegate | Release | Fail | Fission | Finish 
         case Retry(due_at):
             fresh = replace(_ownerless(batch, due_at), attempt=batch.attempt + 1, failures=0)
             return replace(fresh, finished_at=None, reason=None)
+
+
+def _failing(batch: Batch) -> bool:
+    """Its reason is why its data failed, which its dead letters will say, whatever delays them."""
+    return batch.failures > 0 and batch.state is not S.PUBLISHING
 
 
 def _ownerless(batch: Batch, due_at: float | None) -> Batch:

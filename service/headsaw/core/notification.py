@@ -17,6 +17,7 @@ from urllib.parse import quote_plus, unquote_plus
 from headsaw.core.model import SourceFile
 
 DATASET_ATTRIBUTE = "dataset"
+REASON_ATTRIBUTE = "reason"
 ORIGINAL_MESSAGE_ID = "original_message_id"
 _SNS_DEPTH_MAX = 3
 
@@ -69,7 +70,16 @@ def parse_notification(body: str, attributes: Mapping[str, str], default_dataset
         return Unreadable(f"malformed S3 notification: {type(error).__name__} {error}")
     if understood is not None:
         return understood
+    if REASON_ATTRIBUTE in attributes and document is not None and _is_note(document):
+        return Unreadable("a dead letter that only says where its body is: headsaw redrive brings that back")
     return _as_records(body, attributes.get(DATASET_ATTRIBUTE) or default_dataset)
+
+
+def _is_note(document: dict[str, Any]) -> bool:
+    """What stands in a dead letter for a body that was too large, or is lost: it must not become a row."""
+    return document.keys() == {"spool", "offset", "length"} or (
+        document.keys() == {"body"} and str(document["body"]).startswith("s3://")
+    )
 
 
 def _json_object(body: str) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ CALL_BACKOFF = Backoff(base_seconds=0.05, cap_seconds=2.0)
 """Between tries of one ledger or queue call that answered "later"."""
 
 OUTAGE_BACKOFF = Backoff(base_seconds=2.0, cap_seconds=300.0, floor_seconds=1.0)
-"""Before a batch is tried again after an outage: for ever, at least every five minutes."""
+"""Before a batch is tried again after an outage: for ever. The shell caps it at a lease, if that is less."""
 
 POLL_BACKOFF = Backoff(base_seconds=0.5, cap_seconds=30.0, floor_seconds=0.2)
 """Between polls of a queue that doesn't answer."""

@@ -15,6 +15,8 @@ from headsaw.ports import MESSAGE_BYTES_MAX, Outgoing
 from headsaw.worker.context import Context
 
 ATTRIBUTES_MAX = 10
+ALWAYS_FITS_BYTES = 1024
+"""No queue refuses that little. Source: Amazon SQS API Reference, SetQueueAttributes, MaximumMessageSize."""
 REASON_CHARS_MAX = 300
 _UNSENDABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What SQS refuses. Source: Amazon SQS API Reference, SendMessage."""
@@ -35,6 +37,8 @@ async def send_dead_letter(
             message = Outgoing(letter_id, await _stored(context, letter_id, body), message.attributes)
         if not await context.world.dlq.send([message]):
             return True
+        if message.size <= ALWAYS_FITS_BYTES:
+            return False  # not for its size, so it may be taken the next time
         # Refused, not unanswered: this DLQ may allow less than SQS does. A short note always fits.
         note = Outgoing(letter_id, await _stored(context, letter_id, body), message.attributes)
         return message.body != note.body and not await context.world.dlq.send([note])

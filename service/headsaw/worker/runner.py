@@ -8,6 +8,7 @@ everything rolls forward, by whoever holds the batch then.
 import asyncio
 import errno
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headsaw.core import lifecycle
 from headsaw.core.commit import CommitRecord, digest, violations
@@ -290,8 +291,8 @@ class Runner:
         self._context.tell(BatchFailed(held.batch, "failed", reason))
 
     async def _release(self, held: Held, pause: float, reason: str) -> None:
-        """Given back if possible; if not, its lease will expire."""
-        if held.lost or held.batch.state.terminal:
+        """Given back if possible; if not, its lease will expire. What is over, or was given back, stays as it is."""
+        if held.lost or held.batch.lease.owner is None:
             return
         try:
             await held.advance(Release(self._context.world.clock.now() + pause, reason))
@@ -301,8 +302,12 @@ class Runner:
         self._context.tell(BatchReleased(held.batch, reason))
 
     def _outage_pause(self, batch: Batch) -> float:
-        """Grows with every grant of the lease, since the attempt doesn't rise once a batch is committed."""
-        return OUTAGE_BACKOFF.wait(min(batch.lease.epoch, 10), self._context.random.random())
+        """Grows with every grant of the lease, since the attempt doesn't rise once a batch is committed.
+
+        Up to a lease, no further: grants also follow deaths, and what an outage held up shall soon be done after it.
+        """
+        cap = min(OUTAGE_BACKOFF.cap_seconds, self._context.limits.lease_seconds)
+        return replace(OUTAGE_BACKOFF, cap_seconds=cap).wait(min(batch.lease.epoch, 10), self._context.random.random())
 
 
 def _whereabouts(batch: Batch) -> Where:

@@ -1,7 +1,8 @@
 """An SQS standard queue in memory that enforces SQS's rules: visibility timeouts that redeliver, receipts that die with
 their delivery, the in-flight limit, retention, delays, redrive to a dead-letter queue, and what a message may hold.
 
-It is kinder than SQS in two ways: messages come in order, and none comes twice unless `redeliver` says so.
+It is kinder than SQS in two ways, unless tests say otherwise: messages come in order (`jumble`), and none comes twice
+(`redeliver`).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from random import Random
 
 from headsaw.adapters.limits import (
     IN_FLIGHT_MAX,
@@ -165,6 +167,11 @@ class MemoryQueue:
         message = self._messages[message_id]
         self._hide(message, message.state, self._clock.now())
         self._settle()
+
+    def jumble(self, random: Random) -> None:
+        """What is visible comes in another order: standard queues promise none."""
+        self._settle()
+        random.shuffle(self._visible)
 
     # ------------------------------------------------------------------------------------------------------- the rules
 

@@ -38,6 +38,8 @@ class MemoryTable:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._items: dict[Key, dict[str, Value]] = {}
+        self._partitions: dict[str, set[str]] = {}
+        self._due: dict[Value, set[Key]] = {}
         self._tokens: dict[str, tuple[float, tuple[Write, ...]]] = {}
 
     async def get(self, key: Key) -> Item | None:
@@ -72,13 +74,14 @@ class MemoryTable:
         for _, item in outcomes:
             check_item(item)
         for key, item in outcomes:
-            self._items[key] = item
+            self._keep(key, item)
         self._tokens[token] = (self._clock.now(), tuple(writes))
         return Written()
 
     async def query(self, pk: str, sk_prefix: str = "", cursor: object | None = None) -> Page:
         """Pages of a hundred."""
-        keys = sorted(key.sk for key in self._items if key.pk == pk and key.sk.startswith(sk_prefix))
+        held = (sk for sk in self._partitions.get(pk, ()) if sk.startswith(sk_prefix))
+        keys = sorted(sk for sk in held if Key(pk, sk) in self._items)
         rest = [sk for sk in keys if cursor is None or sk > str(cursor)]
         page = rest[:PAGE_ITEMS]
         items = tuple(dict(self._items[Key(pk, sk)]) for sk in page)
@@ -88,8 +91,8 @@ class MemoryTable:
         """The sparse index: items that have both of its attributes."""
         entries = (
             (due_at, key.pk, key.sk)
-            for key, item in self._items.items()
-            if item.get("due_shard") == shard and isinstance(due_at := item.get("due_at"), int | float)
+            for key in self._due.get(shard, ())
+            if isinstance(due_at := self._items.get(key, {}).get("due_at"), int | float)
         )
         rows = sorted(entry for entry in entries if entry[0] <= until)
         rest = [row for row in rows if cursor is None or row > cursor]  # type: ignore[operator]  # our own cursor
@@ -107,7 +110,19 @@ class MemoryTable:
 
     def _store(self, key: Key, item: dict[str, Value]) -> None:
         check_item(item)
+        self._keep(key, item)
+
+    def _keep(self, key: Key, item: dict[str, Value]) -> None:
+        """The item, and where queries look for it."""
+        old = self._items.get(key)
         self._items[key] = item
+        self._partitions.setdefault(key.pk, set()).add(key.sk)
+        was, shard = (old or {}).get("due_shard"), item.get("due_shard")
+        if was != shard:
+            if was is not None:
+                self._due[was].discard(key)
+            if shard is not None:
+                self._due.setdefault(shard, set()).add(key)
 
     def _check_transaction(self, writes: Sequence[Write]) -> None:
         if not 1 <= len(writes) <= TRANSACTION_WRITES_MAX:
@@ -120,7 +135,8 @@ class MemoryTable:
 
     def _forget_old_tokens(self) -> None:
         horizon = self._clock.now() - TOKEN_SECONDS
-        self._tokens = {token: entry for token, entry in self._tokens.items() if entry[0] > horizon}
+        while self._tokens and next(iter(self._tokens.values()))[0] <= horizon:
+            del self._tokens[next(iter(self._tokens))]
 
 
 def holds(condition: Condition, old: Mapping[str, Value] | None) -> bool:

@@ -1,0 +1,370 @@
+"""The guarantees of DESIGN section 2, watched where effects happen: at the table, the buckets and the queues.
+
+`Watch` hears of every effect in the order in which they happen, from whomever they come, and writes down what is
+broken at that very moment; `verdict` looks at the whole world in the end. It knows nothing of the worker's code, only
+what the ledger's items, commit records and messages mean.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.story import Story
+
+from headsaw.adapters.ledger_items import file_key, read_chunk
+from headsaw.adapters.memory.object_store import Created, MemoryObjectStore
+from headsaw.adapters.memory.queue import MemoryQueue
+from headsaw.adapters.memory.table import MemoryTable
+from headsaw.adapters.table import Cancelled, ConditionFailed, Key, Value, Write, Written
+from headsaw.core.commit import TOKEN_METADATA, CommitRecord, digest
+from headsaw.core.lifecycle import _TABLE as ARROWS
+from headsaw.core.model import BatchState, FileIdentity, RecordRange
+from headsaw.core.naming import dlq_id
+from headsaw.core.notification import ORIGINAL_MESSAGE_ID, Landed, Records, message_identity, parse_notification
+from headsaw.ports import Outgoing
+
+S = BatchState
+LEGAL = {(before.value, after.value) for (before, _), after in ARROWS.items()}
+DISPOSING = frozenset({"PUBLISHING", "FAILING", "DONE", "FAILED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A guarantee was broken."""
+
+    guarantee: str
+    what: str
+    about: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.guarantee}: {self.what} ({', '.join(self.about)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that reached the DLQ."""
+
+    at: int
+    body: str
+    attributes: Mapping[str, str]
+
+    @property
+    def reason(self) -> str:
+        return self.attributes.get("reason", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one landed version of a file, or one record message, must come to."""
+
+    name: str
+    dataset: str
+    rows: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+    given_up: str = ""
+    """The reason with which it must be given up, if it must."""
+
+
+@dataclass
+class Watch:
+    """See the module. Identities are the ledger's."""
+
+    story: Story
+    expected: dict[FileIdentity, Expected] = field(default_factory=dict)
+    may_be_rejected: dict[FileIdentity, str] = field(default_factory=dict)
+    """Versions that were overwritten or removed: the reason for which they may be rejected."""
+    removed_datasets: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
+    """Upload ids that the bucket lost."""
+    breaches: list[Breach] = field(default_factory=list)
+    actor: str = ""
+    step: int = 0
+    records: dict[str, CommitRecord] = field(default_factory=dict)
+    commits: Counter[str] = field(default_factory=Counter)
+    states: dict[str, str] = field(default_factory=dict)
+    unfinished: set[str] = field(default_factory=set)
+    letters: list[Letter] = field(default_factory=list)
+    told: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Ids of letters, by batch."""
+    published: Counter[str] = field(default_factory=Counter)
+    """How often each output's key appeared."""
+    refused: set[str] = field(default_factory=set)
+    """Ids of messages that are in the DLQ themselves."""
+    settled_at: dict[FileIdentity, float] = field(default_factory=dict)
+    _marked: dict[str, int] = field(default_factory=dict)
+    _roots: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def attach(self, table: "WatchedTable", store: MemoryObjectStore) -> None:
+        """From now on these are looked at."""
+        self.table, self.store = table, store
+
+    def broken(self, guarantee: str, what: str, *about: object) -> None:
+        self.breaches.append(Breach(guarantee, what, tuple(map(str, about))))
+        self.story.add(self.actor, "*BROKEN", f"{guarantee}: {what}: {about}")
+
+    # --- the ledger
+
+    def wrote(self, key: Key, old: Mapping[str, Value] | None, new: Mapping[str, Value]) -> None:
+        """An item was written by `actor`."""
+        self.step += 1
+        if key.sk == "batch":
+            self._batch_written(key.pk.removeprefix("batch#"), old, new)
+        elif key.pk.startswith("file#"):
+            self._file_written(key, old, new)
+
+    def _file_written(self, key: Key, old: Mapping[str, Value] | None, new: Mapping[str, Value]) -> None:
+        name = f"{key.pk}/{key.sk}"
+        if "mark" in new:
+            self._marked.setdefault(name, self.step) if old and "mark" in old else self._marked.update(
+                {name: self.step}
+            )
+            states = {self.states[batch] for batch in self._roots[str(new["batch"])]}
+            if not states & DISPOSING:
+                self.broken("G3", "a file was given up before its batch's commit point", name, new["batch"])
+            return
+        if old is not None and "mark" not in old and old["batch"] != new["batch"]:
+            self.broken("G2", "a file of one batch was claimed for another", name, old["batch"], new["batch"])
+        self._marked.pop(name, None)
+
+    def claimed_together(self, batches: Sequence[str]) -> None:
+        """A write that claims files is over: their batches must be there."""
+        for batch in batches:
+            if batch not in self.states:
+                self.broken("G2", "a file is claimed for a batch that isn't in the ledger", batch)
+
+    def _batch_written(self, batch: str, old: Mapping[str, Value] | None, new: Mapping[str, Value]) -> None:
+        state = str(new["state"])
+        self.states[batch] = state
+        self._roots[str(new["root"])].add(batch)
+        (self.unfinished.discard if S(state).terminal else self.unfinished.add)(batch)
+        if old is None:
+            return
+        if (str(old["state"]), state) not in LEGAL:
+            self.broken("G3", f"{old['state']} became {state}", batch)
+        self._check_fence(batch, old, new)
+        if state != old["state"] and state == "PUBLISHING":
+            self._committed(batch, new)
+        if state != old["state"] and state == "DONE":
+            self._done(batch)
+        if state != old["state"] and state == "FAILED":
+            self._failed(batch, new)
+
+    def _check_fence(self, batch: str, old: Mapping[str, Value], new: Mapping[str, Value]) -> None:
+        """Only the holder writes, and whoever takes the batch over gets a new epoch."""
+        if new["lease_epoch"] == old["lease_epoch"]:
+            if old.get("lease_owner") != self.actor:
+                self.broken("G3", f"{self.actor} changed a batch of {old.get('lease_owner')}", batch)
+        elif new["lease_epoch"] != int(str(old["lease_epoch"])) + 1 or new.get("lease_owner") != self.actor:
+            self.broken("G3", f"{self.actor} changed the epoch of a batch that it didn't take", batch)
+
+    def _committed(self, batch: str, new: Mapping[str, Value]) -> None:
+        self.commits[batch] += 1
+        if self.commits[batch] > 1:
+            self.broken("G3", "a batch was committed twice", batch)
+        body = self._body(str(new["commit_key"]))
+        if body is None or digest(body) != new["commit_sha256"]:
+            self.broken("G3", "the commit record isn't the one that was accepted", batch)
+            return
+        record = self.records[batch] = CommitRecord.from_json(body)
+        if (record.attempt, record.lease_epoch) != (new["attempt"], new["lease_epoch"]):
+            self.broken("G3", "a commit record of another attempt or lease was accepted", batch)
+        pending = self.store._uploads
+        for upload in record.uploads:
+            if upload.upload_id not in pending and upload.upload_id not in self.vanished:
+                self.broken("G4", "an upload was not pending at the commit point", batch, upload.key)
+        self._check_conservation(record)
+
+    def _check_conservation(self, record: CommitRecord) -> None:
+        for index, counts in record.files.items():
+            expected = self.expected[record.sources[index].identity]
+            if (counts.rows, counts.quarantined) != (len(expected.rows), len(expected.bad)) or not counts.conserved:
+                self.broken("G5", f"{counts} for {expected}", record.batch, expected.name)
+
+    def _done(self, batch: str) -> None:
+        record = self.records.get(batch)
+        if record is None:
+            self.broken("G3", "a batch is DONE without a commit", batch)
+            return
+        for upload in record.uploads:
+            held = self.store._buckets[upload.bucket].latest(upload.key)
+            if held is None or held.metadata.get(TOKEN_METADATA) != upload.token:
+                self.broken("G4", "a batch is DONE, and an output isn't visible", batch, upload.key)
+        for rejected in record.rejected:
+            told = dlq_id(record.batch, rejected.index) in self.told[batch]
+            if not told and self._owner(record.sources[rejected.index].identity) in self._roots_of(batch):
+                self.broken("G1", "a batch is DONE, and a rejected file isn't in the DLQ", batch, rejected)
+        for index in record.files:
+            self.settled_at.setdefault(record.sources[index].identity, self.story.now())
+
+    def _owner(self, file: FileIdentity) -> str:
+        """The root that has a file: not the one that rejected it, if a redelivery was claimed since."""
+        return str(self.table._items[file_key(file)]["batch"])
+
+    def _roots_of(self, batch: str) -> set[str]:
+        return {root for root, members in self._roots.items() if batch in members}
+
+    def _failed(self, batch: str, new: Mapping[str, Value]) -> None:
+        root, position = str(new["root"]), int(str(new["start"]))
+        source = self._source(root, position)
+        if not self.told[batch] and self._owner(source) == root:
+            self.broken("G1", "a batch is FAILED, and its file isn't in the DLQ", batch, source)
+
+    def _source(self, root: str, position: int) -> FileIdentity:
+        chunks = sorted(key.sk for key in self.table._items if key.pk == f"batch#{root}" and key.sk != "batch")
+        sources = [s for chunk in chunks for s in read_chunk(self.table._items[Key(f"batch#{root}", chunk)])]
+        return sources[position].identity
+
+    def _body(self, key: str) -> bytes | None:
+        version = self.store._buckets["control"].latest(key)
+        return version.body if version is not None else None
+
+    def hurt(self) -> set[str]:
+        """Committed batches that can't be published: one of their uploads vanished before it was completed."""
+        if not self.vanished:
+            return set()
+        return {
+            batch
+            for batch, record in self.records.items()
+            if self.states[batch] == "PUBLISHING" and any(u.upload_id in self.vanished for u in record.uploads)
+        }
+
+    def alarmed(self) -> set[str]:
+        """Batches of which an operator was told."""
+        return {about.batch.id for _, _, what, about, _, _ in self.story.entries if what == "BatchUnpublishable"}
+
+    def reasons(self) -> dict[FileIdentity, list[str]]:
+        """Why each source was given up, as often as it was."""
+        found: dict[FileIdentity, list[str]] = defaultdict(list)
+        for letter in self.letters:
+            for file in _named_in(letter.attributes.get(ORIGINAL_MESSAGE_ID, ""), letter.body, letter.attributes):
+                found[file].append(letter.reason)
+        return found
+
+    # --- the buckets
+
+    def appeared(self, created: Created) -> None:
+        """An object became visible."""
+        if created.event != "ObjectCreated:CompleteMultipartUpload":
+            return
+        batch = created.key.rpartition("/")[2].partition("-")[0]
+        record = self.records.get(batch)
+        if record is None or created.key not in {upload.key for upload in record.uploads}:
+            self.broken("G4", "an output was visible before the commit point", batch, created.key)
+        self.published[created.key] += 1
+        if self.published[created.key] > 1:
+            self.broken("G4", "an output appeared twice", batch, created.key)
+
+    # --- the queues
+
+    def deleted(self, message: Any, sent_step: int) -> None:
+        """A message left the source queue for good."""
+        if message.id in self.refused:
+            return
+        for file in _named(message):
+            key = file_key(file)
+            item = self.table._items.get(key)
+            name = f"{key.pk}/{key.sk}"
+            if item is None:
+                self.broken("G1", "a message was deleted before its file was settled", name, message.id)
+            elif "mark" in item and self._marked[name] <= sent_step:
+                self.broken("G1", "a message that brings back a file was dropped as a duplicate", name, message.id)
+
+    def dead_lettered(self, message: Outgoing) -> None:
+        """The DLQ took a message."""
+        self.step += 1
+        letter = Letter(self.step, message.body, dict(message.attributes))
+        self.letters.append(letter)
+        batch = letter.attributes.get("batch")
+        if batch is not None and message.id.startswith(f"{batch}-"):
+            self.told[batch].add(message.id)
+            if self.states.get(batch) not in DISPOSING:
+                self.broken("G3", f"a dead letter of a batch that is {self.states.get(batch)}", batch, letter.reason)
+        else:  # of a message; a redriven one still has the attributes of its first letter
+            self.refused.add(message.id)
+        for file in _named_in(message.id, message.body, message.attributes):
+            self.settled_at.setdefault(file, self.story.now())
+
+
+def _named(message: Any) -> list[FileIdentity]:
+    return _named_in(message.id, message.body, message.attributes)
+
+
+def _named_in(message_id: str, body: str, attributes: Mapping[str, str]) -> list[FileIdentity]:
+    """The sources that a message speaks of."""
+    match parse_notification(body, attributes, None):
+        case Landed(files, _):
+            return [file.identity for file in files]
+        case Records():
+            return [RecordRange(message_identity(message_id, attributes), "", "", 0, 0).identity]
+        case _:
+            return []
+
+
+class WatchedTable(MemoryTable):
+    """Tells of every write that took effect."""
+
+    def __init__(self, clock: Any, watch: Watch) -> None:
+        super().__init__(clock)
+        self._watch = watch
+
+    async def write(self, write: Write) -> Written | ConditionFailed:
+        old = self._items.get(write.key)
+        result = await super().write(write)
+        if isinstance(result, Written):
+            self._tell([write], [old])
+        return result
+
+    async def transact(self, writes: Sequence[Write], token: str) -> Written | Cancelled:
+        olds = [self._items.get(write.key) for write in writes]
+        result = await super().transact(writes, token)
+        if isinstance(result, Written) and any(
+            self._items[w.key] is not old for w, old in zip(writes, olds, strict=True)
+        ):
+            self._tell(writes, olds)
+        return result
+
+    def _tell(self, writes: Sequence[Write], olds: Sequence[Mapping[str, Value] | None]) -> None:
+        claims: set[str] = set()
+        for write, old in zip(writes, olds, strict=True):
+            new = self._items[write.key]
+            self._watch.wrote(write.key, old, new)
+            if write.key.pk.startswith("file#"):
+                claims.add(str(new["batch"]))
+        self._watch.claimed_together(sorted(claims))
+
+
+class WatchedQueue(MemoryQueue):
+    """Tells of every message that is deleted; messages come in any order."""
+
+    def __init__(self, clock: Any, watch: Watch) -> None:
+        super().__init__(clock, "landing")
+        self._watch = watch
+        self.sent_steps: dict[str, int] = {}
+
+    def _accept(self, message: Any) -> None:
+        self.sent_steps[message.id] = self._watch.step
+        super()._accept(message)
+
+    async def delete(self, receipts: Sequence[str]) -> list[str]:
+        before = [self._messages.get(receipt.rpartition("#")[0]) for receipt in receipts]
+        failed = await super().delete(receipts)
+        for message in before:
+            if message is not None and message.id not in self._messages:
+                self._watch.deleted(message, self.sent_steps[message.id])
+        return failed
+
+
+class WatchedDlq(MemoryQueue):
+    """Tells of every message that it takes."""
+
+    def __init__(self, clock: Any, watch: Watch) -> None:
+        super().__init__(clock, "dlq")
+        self._watch = watch
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[str]:
+        failed = await super().send(messages)
+        for message in messages:
+            if message.id not in failed:
+                self._watch.dead_lettered(message)
+        return failed
