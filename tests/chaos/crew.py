@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,11 @@ SHIFT_SECONDS = (20.0, 600.0)
 """AWS itself refuses requests whose clock is wrong by more than fifteen minutes."""
 
 TRAP_SECONDS = 2.0
-SETTLED_SECONDS = 3.0
-"""A worker that has started so long ago is mostly at work."""
+SETTLED_REQUESTS = 30
+"""A worker that has made so many requests has started, and is mostly at work."""
+
+UNSETTLED_SHARE = 0.15
+"""So often one is chosen that may just be starting."""
 
 
 def faketime_library() -> Path | None:
@@ -35,7 +37,6 @@ class Member:
     fleet: Fleet
     door: Door
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    started_at: float = 0.0
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -51,8 +52,8 @@ class Member:
 
     @property
     def settled(self) -> bool:
-        """Whether it runs and has had time to start."""
-        return self.alive and time.monotonic() - self.started_at > SETTLED_SECONDS
+        """Whether it runs and is past its start."""
+        return self.alive and self.door.requests > SETTLED_REQUESTS
 
 
 @dataclass
@@ -94,14 +95,15 @@ class Crew:
             self.counts["starts with a wrong clock"] += 1
         member.fleet.environ = environ
         await member.fleet.start()
-        member.started_at = time.monotonic()
+        member.door.requests = 0
         self.counts["starts"] += 1
 
     def _choose(self) -> Member | None:
-        """One that nobody torments, mostly a settled one."""
+        """One that nobody torments, mostly a settled one; None if there is none just now."""
         free = [member for member in self.members if member.alive and not member.busy.locked()]
-        settled = [member for member in free if member.settled]
-        return self.random.choice(settled) if settled else self.random.choice(free) if free else None
+        if self.random.random() >= UNSETTLED_SHARE:
+            free = [member for member in free if member.settled]
+        return self.random.choice(free) if free else None
 
     async def kill_one(self) -> None:
         """SIGKILL, half of the time in the middle of a call whose effect is there; then a new process."""

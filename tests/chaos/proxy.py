@@ -81,6 +81,7 @@ class Proxy:
         upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         """The request was answered, or is told to have failed, or Dropped is raised."""
+        door.requests += 1
         fault = self._faults.choose(request)
         if await self._instead(fault, request, body, client):
             return
@@ -145,6 +146,7 @@ class Door:
     url: str
 
     def __init__(self) -> None:
+        self.requests = 0
         self._armed = False
         self._sprung: asyncio.Future[None] | None = None
 

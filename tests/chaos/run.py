@@ -45,12 +45,12 @@ class Plan:
     lease_seconds: float
     seed: int
     folder: Path
-    fault_share: float = 0.25
+    fault_share: float = 0.28
     leases_to_done: float = 3.0
     files_a_second: float = 4.0
     wide_every: float = 12.0
-    kill_every: float = 2.3
-    pause_every: float = 7.0
+    kill_every: float = 1.8
+    pause_every: float = 6.0
     restart_every: float = 25.0
 
 
@@ -123,7 +123,7 @@ def configuration(endpoint: Endpoint, plan: Plan) -> dict[str, Any]:
         "datasets": [dataset(SMALL, {"field": "ts", "granularity": "day"}), dataset(WIDE, {"field": "part"})],
         "visibility": f"{max(5.0, 1.5 * plan.lease_seconds):g}s",
         "poll_wait": "1s",
-        "pollers": 4,
+        "pollers": 6,
         "conversions": 2,
         "memory_bytes": "16MiB",
         "attempts_max": 100,
