@@ -43,7 +43,7 @@ LIES: Final = (
     Lie("emulator", "completes an upload with a small part before the last", "EntityTooSmall",
         ("test_a_small_part_before_the_last_completes_nothing",)),
     Lie("emulator", "sorts parts that are out of order", "InvalidPartOrder", (_ORDER,)),
-    Lie("emulator", "completes an upload with an empty part list, into an empty object", "MalformedXML", (_NO_PARTS,)),
+    Lie("emulator", "completes an upload with an empty part list", "MalformedXML", (_NO_PARTS,)),
     Lie("emulator", "completes an upload again and again", "success for a while, then NoSuchUpload", (_TWICE,)),
     Lie("emulator", "ignores the expected bucket owner", "AccessDenied", (_OWNER,)),
     Lie("emulator", "hides a message for more than 12 hours", "InvalidParameterValue", (_HALF_DAY,)),

@@ -400,6 +400,10 @@ async def check_owners(
                 assert source.name not in owners, "two batches hold one file"
                 owners[source.name] = name
     assert owners
+    for sources, result in zip(wanted, results, strict=True):
+        told = result.owners if isinstance(result, Overlap) else {}
+        for position, owner in told.items():  # its message is deleted on that word
+            assert owners.get(sources[position].name) == owner, "a duplicate of what no batch has"
     for sources in wanted:
         for source in sources:
             record = await ledger.file(source.identity)
