@@ -29,6 +29,7 @@ class Tally:
     virtual_seconds: float = 0.0
     calls: int = 0
     waits: list[float] = field(default_factory=list)
+    isolations: list[float] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -37,6 +38,7 @@ class Tally:
         self.virtual_seconds += outcome.virtual_seconds
         self.calls += len(outcome.story.entries)
         self.waits += [wait / outcome.lease_seconds for wait in outcome.waits]
+        self.isolations += [wait / outcome.lease_seconds for wait in outcome.isolations]
         if outcome.breaches:
             self.broken.append((outcome.seed, str(outcome.breaches[0])))
 
@@ -46,11 +48,8 @@ class Tally:
         self.virtual_seconds += other.virtual_seconds
         self.calls += other.calls
         self.waits += other.waits
+        self.isolations += other.isolations
         self.broken += other.broken
-
-    def wait(self, share: float) -> float:
-        """That share of the files that were unfinished when faults stopped took no longer; in lease lengths."""
-        return sorted(self.waits)[min(int(len(self.waits) * share), len(self.waits) - 1)] if self.waits else 0.0
 
     def summary(self, seconds: float) -> str:
         """One line."""
@@ -60,10 +59,24 @@ class Tally:
             f"{self.calls / self.seeds:,.0f} events a seed"
         )
 
-    def liveness(self) -> str:
-        """One line."""
-        times = ", ".join(f"p{share * 100:g} {self.wait(share):.2f}" for share in (0.5, 0.9, 0.99, 0.999, 1.0))
-        return f"time to done after faults stop, in lease lengths, of {len(self.waits):,} files: {times}"
+    def liveness(self) -> list[str]:
+        """Two lines."""
+        after = "time to done after faults stop, in lease lengths"
+        return [
+            f"{after}: {spread(self.waits)}",
+            f"{after}, of files that wait for a poisonous one to be isolated: {spread(self.isolations)}",
+        ]
+
+
+def quantile(values: list[float], share: float) -> float:
+    """That share of the values is no larger."""
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)] if values else 0.0
+
+
+def spread(values: list[float]) -> str:
+    """How they are distributed, in a line."""
+    shares = (0.5, 0.9, 0.99, 0.999, 1.0)
+    return f"{len(values):,} files, " + ", ".join(f"p{share * 100:g} {quantile(values, share):.2f}" for share in shares)
 
 
 def play(seeds: range) -> Tally:
@@ -117,8 +130,9 @@ def main() -> int:
     for seed, breach in total.broken:
         say(f"seed {seed} broke {breach}")
     say(total.summary(time.monotonic() - began))
-    say(total.liveness())
-    return int(bool(total.broken) or total.wait(0.99) > WAIT_LEASES_MAX)
+    for line in total.liveness():
+        say(line)
+    return int(bool(total.broken) or quantile(total.waits, 0.99) > WAIT_LEASES_MAX)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Fault(StrEnum):
     LATE = "takes effect later, unanswered"
     TWICE = "takes effect twice"
     HANGS = "answer lost after longer than a lease"
+    SILENCE = "takes effect, and from then on nobody answers"
     CONFLICT = "transaction conflict"
     PARTIAL = "only a part took effect"
     STALE = "a stale page"
@@ -107,6 +108,12 @@ class Process:
             self.story.add(self.name, "*woke up")
             self.running = True
             self._awake.set()
+
+    def silence(self, port: str, seconds: float) -> None:
+        """That port doesn't answer this process for a while."""
+        self.story.add(self.name, "*cut off", f"from {port} for {seconds:.1f} s")
+        self.cut_off.add(port)
+        asyncio.get_running_loop().call_later(seconds, self.cut_off.discard, port)
 
     async def stand(self) -> None:
         """The process runs, or raises Killed."""
@@ -210,6 +217,10 @@ class Faulty:
                 await self._travel()
                 await effect()
                 await self._travel(process.past_lease())
+                raise Unreachable("the answer was lost")
+            case Fault.SILENCE:
+                await effect()
+                process.silence(self._name, process.past_lease())
                 raise Unreachable("the answer was lost")
             case Fault.TWICE:
                 await effect()

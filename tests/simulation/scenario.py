@@ -5,7 +5,7 @@ the toy of tests/shell. All chance comes from the seed, and all time is virtual.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from headsaw.adapters.memory.object_store import MemoryObjectStore
 from headsaw.core.model import RecordRange, SourceFile, WorkerId
 from headsaw.core.notification import synthetic_event
 from headsaw.core.settings import DatasetSettings
+from headsaw.errors import Outage
 from headsaw.ports import Outgoing
 from headsaw.worker.context import Context, Limits, World
 from headsaw.worker.publisher import UploadPublisher
@@ -51,6 +52,16 @@ DANGEROUS_MOMENTS: Sequence[tuple[str, Sequence[Fault]]] = (
     ("queue.delete", (Fault.CRASH_BEFORE, Fault.PARTIAL, Fault.LATE)),
     ("queue.receive", (Fault.ANSWER_LOST, Fault.CRASH_AFTER)),
 )
+
+PLOTS: Sequence[Mapping[str, tuple[Fault, float]]] = (
+    {"commit": (Fault.SILENCE, 0.5)},
+    {"commit": (Fault.HANGS, 0.5), "store.complete_upload": (Fault.REQUEST_LOST, 0.9)},
+    {"commit": (Fault.PAUSE_BEFORE, 0.5)},
+    {"commit": (Fault.LATE, 0.5), "take": (Fault.HANGS, 0.3)},
+    {"store.complete_upload": (Fault.CRASH_AFTER, 0.4)},
+    {"claim": (Fault.LATE, 0.5), "queue.delete": (Fault.CRASH_BEFORE, 0.3)},
+)
+"""What has to come together for the rarest mistakes to show: the commit point, and who believes what about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +128,22 @@ def _faults_of(random: Random) -> Faults:
     dangers = {}
     for name, faults in random.sample(DANGEROUS_MOMENTS, random.choice([0, 1, 2, 3])):
         dangers[name] = (random.choice(faults), random.choice([0.1, 0.4]))
+    if random.random() < 0.25:
+        dangers |= random.choice(PLOTS)
     return Faults(rates, dangers, slow=random.choice([0.05, 0.2, 0.5]), slow_seconds=random.choice([0.05, 0.3, 2.0]))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a seed. `waits`: seconds from the end of the faults to that of each unfinished file."""
+    """What came of a seed. `waits`: seconds from the end of the faults to that of each unfinished file.
+
+    `isolations`: the same for files that share a batch with one that makes conversions fail.
+    """
 
     seed: int
     breaches: tuple[Breach, ...]
     waits: tuple[float, ...]
+    isolations: tuple[float, ...]
     lease_seconds: float
     virtual_seconds: float
     story: Story
@@ -236,10 +253,8 @@ class Simulation:
             if random.random() < shape.pauses:
                 process.pause(random.choice([0.1, 1.0, 2.0]) * shape.lease_seconds)
             if random.random() < shape.cuts:
-                process.cut_off = {random.choice(["table", "store", "queue", "dlq"])}
-                self.story.add(process.name, "*cut off", str(process.cut_off))
-                await self._ended(process, random.uniform(0.1, 1.5) * shape.lease_seconds)
-                process.cut_off = set()
+                port = random.choice(["table", "store", "queue", "dlq"])
+                process.silence(port, random.uniform(0.1, 1.5) * shape.lease_seconds)
 
     async def _terminate(self, process: Process, worker: Worker) -> None:
         """SIGTERM, and SIGKILL when the time that it was given is over."""
@@ -255,7 +270,7 @@ class Simulation:
         if process.task.done() and not process.dead:
             error = None if process.task.cancelled() else process.task.exception()
             process.crash()
-            if error is not None:
+            if error is not None and not isinstance(error, Outage):  # one that can't start is started again
                 self.watch.actor = process.name
                 self.watch.broken("G6", f"a worker died of {error!r} from {error.__cause__!r}")
 
@@ -368,12 +383,19 @@ class Simulation:
         breaches = [*self.watch.breaches]
         if not breaches:
             breaches = verdict(self.watch, settled)
-        waits = tuple(
-            self.watch.settled_at[file] - calm_since
-            for file in unfinished
-            if file in self.watch.settled_at and self.watch.expected[file].dataset not in self.watch.removed_datasets
+        waited = [
+            file
+            for file in self.watch.expected
+            if file in unfinished
+            and file in self.watch.settled_at
+            and self.watch.expected[file].dataset not in self.watch.removed_datasets
+        ]
+        poisoned = self.watch.poisoned()
+        waits = tuple(self.watch.settled_at[file] - calm_since for file in waited if file not in poisoned)
+        isolations = tuple(self.watch.settled_at[file] - calm_since for file in waited if file in poisoned)
+        return Outcome(
+            self.seed, tuple(breaches), waits, isolations, shape.lease_seconds, self.clock.monotonic(), self.story
         )
-        return Outcome(self.seed, tuple(breaches), waits, shape.lease_seconds, self.clock.monotonic(), self.story)
 
     async def _calm_down(self) -> None:
         """Faults stop; whoever lives goes on without them, and somebody who was never hurt joins."""

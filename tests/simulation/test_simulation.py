@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.simulation.__main__ import play, tell
+from tests.simulation.__main__ import WAIT_LEASES_MAX, play, quantile, tell
 from tests.simulation.scenario import simulate
 
 PORTIONS = 8
@@ -17,6 +17,7 @@ SEEDS = 40
 def test_whatever_goes_wrong_the_guarantees_hold_and_everything_ends(portion: int) -> None:
     tally = play(range(portion * SEEDS, (portion + 1) * SEEDS))
     assert not tally.broken, tell(simulate(tally.broken[0][0]))
+    assert quantile(tally.waits, 0.99) <= WAIT_LEASES_MAX
 
 
 def test_the_same_seed_takes_the_same_course_twice() -> None:

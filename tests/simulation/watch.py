@@ -233,6 +233,16 @@ class Watch:
         """Batches of which an operator was told."""
         return {about.batch.id for _, _, what, about, _, _ in self.story.entries if what == "BatchUnpublishable"}
 
+    def poisoned(self) -> set[FileIdentity]:
+        """Files that were claimed together with one that makes every conversion fail."""
+        roots = {
+            file: self.table._items[key]["batch"]
+            for file in self.expected
+            if (key := file_key(file)) in self.table._items
+        }
+        culprits = {root for file, root in roots.items() if self.expected[file].given_up == "ConversionFailed"}
+        return {file for file, root in roots.items() if root in culprits}
+
     def reasons(self) -> dict[FileIdentity, list[str]]:
         """Why each source was given up, as often as it was."""
         found: dict[FileIdentity, list[str]] = defaultdict(list)
