@@ -1,4 +1,4 @@
-"""Ways to be wrong that must not go unnoticed: each replaces one named function of the product while seeds are played."""
+"""Ways to be wrong that must not go unnoticed: each replaces one named function of the product while seeds run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,15 +153,15 @@ def _g(*numbers: int) -> frozenset[str]:
 
 MUTANTS = (
     # owner and attempt tell holders apart too, so the epoch is only gone when they are
-    Mutant("commit without the lease_epoch", ledger_items, "update_batch", _commit_on_state_alone, 0, _g(3)),
+    Mutant("commit without the lease_epoch", ledger_items, "update_batch", _commit_on_state_alone, 65, _g(3)),
     Mutant("fence every transition by the state alone", ledger_items, "fence", _state_alone, 0, _g(3)),
     Mutant("acknowledge before the claim", Inboxes, "_claim", _acknowledge_first, 0, _g(1)),
     Mutant("complete uploads before the commit point", Runner, "_commit", _publish_first, 0, _g(4)),
     Mutant("claim without the transaction", TableLedger, "_transact", _one_by_one, 0, _g(1, 2)),
-    Mutant("trust expiry alone", TableLedger, "apply", _trust_the_timer, 0, _g(3)),
-    Mutant("forget the roll-forward", Recovery, "_wanted", _never_roll_forward, 0, _g(6)),
-    Mutant("abort uploads after an unanswered commit", Runner, "_commit", _abort_if_unanswered, 0, _g(4, 6)),
-    Mutant("discard after a commit that somebody rolls forward", Runner, "_commit", _discard_own_commit, 0, _g(4, 6)),
+    Mutant("trust expiry alone", TableLedger, "apply", _trust_the_timer, 3, _g(3)),
+    Mutant("forget the roll-forward", Recovery, "_wanted", _never_roll_forward, 2, _g(6)),
+    Mutant("abort uploads after an unanswered commit", Runner, "_commit", _abort_if_unanswered, 43, _g(4, 6)),
+    Mutant("discard after a commit that somebody rolls forward", Runner, "_commit", _discard_own_commit, 92, _g(4, 6)),
     Mutant("take NoSuchUpload for success", UploadPublisher, "_complete", _gone_is_done, 0, _g(4)),
     Mutant("mark a redriven file a duplicate", ledger_items, "CLAIMABLE", lambda _: Absent(), 0, _g(1)),
     Mutant("send the DLQ message before the commit", Runner, "_commit", _letters_first, 0, _g(3)),
