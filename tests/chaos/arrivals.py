@@ -19,13 +19,18 @@ WIDE_PARTITIONS = 24
 CORRUPT_SHARE = 0.02
 BROKEN_SHARE = 0.3
 MESSAGE_SHARE = 0.1
+UNFINISHED_MAX = 24
+"""Batches. What is measured after the faults is how soon work is resumed, not how much there is of it."""
 
 
 async def arrive(aws: Connected, marked: Marked, random: Random, files_a_second: float, wide_every: float) -> None:
-    """For ever: a few small files a second, a wide one now and then."""
+    """For ever: a few small files a second, a wide one now and then; none while a tormented fleet is far behind."""
     loop = asyncio.get_running_loop()
     began, next_wide = loop.time(), loop.time()
     while True:
+        while await aws.ledger.unfinished() > UNFINISHED_MAX:
+            await asyncio.sleep(1.0)
+            began += 1.0
         files = [await _land(aws, *_small(marked, random)) for _ in range(random.randrange(1, 12))]
         if loop.time() >= next_wide:
             next_wide += wide_every

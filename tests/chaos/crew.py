@@ -20,7 +20,7 @@ TRAP_SECONDS = 2.0
 SETTLED_REQUESTS = 30
 """A worker that has made so many requests has started, and is mostly at work."""
 
-UNSETTLED_SHARE = 0.15
+UNSETTLED_SHARE = 0.4
 """So often one is chosen that may just be starting."""
 
 

@@ -45,11 +45,11 @@ class Plan:
     lease_seconds: float
     seed: int
     folder: Path
-    fault_share: float = 0.28
+    fault_share: float = 0.3
     leases_to_done: float = 3.0
     files_a_second: float = 4.0
     wide_every: float = 12.0
-    kill_every: float = 1.8
+    kill_every: float = 1.7
     pause_every: float = 6.0
     restart_every: float = 25.0
 
