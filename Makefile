@@ -126,7 +126,7 @@ fuzz-tools: $(STAMP)
 fuzz: fuzz-tools  ## Fuzz the whole conversion for SECONDS (60)
 	PYTHONPATH=service $(FUZZ)/bin/python -m tests.conformance.fuzz -max_total_time=$(SECONDS)
 
-# No sanitizer: the parser has no unsafe code, overflow panics in this build, and any toolchain can make it.
+# No sanitizer: the parser's only unsafe code is checked loads, overflow panics in this build, and any toolchain can make it.
 fuzz-native:  ## Fuzz the native parser for SECONDS (60); another JSON reader is its judge
 	@command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz
 	@mkdir -p $(FUZZ_CORPUS)
