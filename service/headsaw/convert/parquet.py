@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headsaw.convert.encoders import Encoder, NativeEncoder, PyarrowEncoder
-from headsaw.convert.encodings import Encodings, encodings
+from headsaw.convert.encodings import Encodings, columns, encodings
 from headsaw.convert.layout import Layout
 from headsaw.core.conversion import Output, OutputFile, OutputKind
 from headsaw.core.model import FORMAT
@@ -18,6 +18,9 @@ from headsaw.core.table_schema import SOURCE_FILE, SOURCE_LINE, TableSchema
 DRAIN_BYTES = 1024**2
 ROW_GROUP_ROWS = 1024**2
 """A row group has no more rows, however small they are: readers take whole ones."""
+
+NATIVE_COLUMNS_MAX = 768
+"""Wider files are pyarrow's to write: natively, each column has a compressor of its own, of a hundred kilobytes."""
 
 FOOTER_FILES_BYTES = 64 * 1024
 """The footer lists the rows of as many sources as fit; `headsaw.files_omitted` counts the others."""
@@ -38,7 +41,7 @@ class FileContext:
 
     def encoder(self, schema: pa.Schema, chosen: Encodings) -> Encoder:
         """Of a new file."""
-        if self.native:
+        if self.native and sum(1 for _ in columns(schema)) <= NATIVE_COLUMNS_MAX:
             return NativeEncoder(schema, self.settings.parquet, chosen, self.threads)
         return PyarrowEncoder(schema, self.settings.parquet, chosen)
 

@@ -13,6 +13,7 @@ from tests.unit.convert.harness import run
 from headsaw.convert import native
 from headsaw.convert.encoders import Encoder, NativeEncoder, PyarrowEncoder
 from headsaw.convert.encodings import encodings
+from headsaw.convert.parquet import NATIVE_COLUMNS_MAX
 from headsaw.core.settings import ParquetSettings
 
 ROWS = 20_000
@@ -113,3 +114,13 @@ def test_threads_change_nothing_of_what_is_written() -> None:
     assert one.report == three.report
     assert [file.data for file in one.outputs.files] == [file.data for file in three.outputs.files]
     assert len(one.outputs.tables) > 3
+
+
+def test_a_very_wide_table_is_written_by_pyarrow() -> None:
+    names = [f"c{at}" for at in range(NATIVE_COLUMNS_MAX)]
+    by = {width: run(json.dumps(dict.fromkeys(names[:width], 1))) for width in (10, NATIVE_COLUMNS_MAX)}
+    creators = {
+        width: pq.ParquetFile(io.BytesIO(done.outputs.tables[0].data)).metadata.created_by for width, done in by.items()
+    }
+    assert ("parquet-rs" in creators[10]) == native.available()
+    assert "parquet-cpp" in creators[NATIVE_COLUMNS_MAX]
