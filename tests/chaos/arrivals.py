@@ -14,8 +14,8 @@ from headsaw.ports import Outgoing
 LANDING = "chaos-landing"
 WIDE = "wide"
 SMALL = "clicks"
-WIDE_LINES = 5000
-WIDE_PARTITIONS = 24
+WIDE_LINES = 2600
+WIDE_PARTITIONS = 12
 CORRUPT_SHARE = 0.02
 BROKEN_SHARE = 0.3
 MESSAGE_SHARE = 0.1

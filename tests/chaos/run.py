@@ -48,7 +48,7 @@ class Plan:
     fault_share: float = 0.3
     leases_to_done: float = 3.0
     files_a_second: float = 4.0
-    wide_every: float = 12.0
+    wide_every: float = 20.0
     kill_every: float = 1.7
     pause_every: float = 6.0
     restart_every: float = 25.0
