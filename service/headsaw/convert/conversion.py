@@ -8,8 +8,6 @@ more such files, and the conversion starts again without them.
 from collections import deque
 from concurrent.futures import Future
 
-import pyarrow as pa
-
 from headsaw.convert.accounts import Account
 from headsaw.convert.background import Background
 from headsaw.convert.blocks import SMALL_FILE_BYTES, Block
@@ -18,6 +16,7 @@ from headsaw.convert.delivery import Delivery
 from headsaw.convert.frame import Framed, Framer, Run
 from headsaw.convert.growth import Growth
 from headsaw.convert.job import Job
+from headsaw.convert.memory import keep_memory, release_memory
 from headsaw.convert.parser import Parsed
 from headsaw.core.conversion import ConversionReport, Notice, Rejection, RejectReason
 from headsaw.core.inference import Rules, Seen
@@ -36,14 +35,14 @@ WAITING = 8
 
 def run(job: Job) -> ConversionReport:
     """The report of the first attempt that isn't doomed; each that is rejects at least one source more."""
-    pa.set_memory_pool(pa.system_memory_pool())  # shared with the native parser's buffers: less memory than two pools
+    keep_memory()
     rejected: dict[int, Rejection] = {}
     while True:
         try:
             with Background(job.threads if job.parser.parallel else 1) as background:
                 report = _attempted(_Attempt(job, rejected, background))
         finally:
-            pa.default_memory_pool().release_unused()  # a worker is long-lived, and batches differ in size
+            release_memory()
         if report is not None:
             return report
 

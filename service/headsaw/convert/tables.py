@@ -1,6 +1,6 @@
 """Rows by partition → Parquet files: buffers, row groups by bytes, rollover by file size, all in bounded memory.
 
-A file begins with a full row group, since its columns are fixed from then on; what follows goes into it piece by piece.
+A file begins with many rows at once, since its columns are fixed from then on; what follows goes in piece by piece.
 While few partitions are busy, rows go from their buffers straight into open files. With many, the buffers that don't
 make a decent row group are spilled to local disk, and written in one go at the end, one file at a time: so neither
 memory nor the number of files grows with the number of partitions.
@@ -27,6 +27,9 @@ OPEN_FILES_MAX = 8
 
 DECENT = 8
 """When memory is short, a buffer of at least one in this many of a full row group begins a file and isn't spilled."""
+
+BEGIN_BYTES = 32 * 1024**2
+"""A file begins with rows that take so much memory, for from then on its columns are fixed."""
 
 PIECE_BYTES = 4 * 1024**2
 """Rows go into an open file once they take so much memory."""
@@ -86,8 +89,8 @@ class Tables:
         partition.pending.append((schema, rows))
         partition.size += size
         self._buffered += size
-        row_group = self._context.row_group_bytes
-        if partition.size >= (row_group if partition.file is None else min(PIECE_BYTES, row_group)):
+        enough = BEGIN_BYTES if partition.file is None else PIECE_BYTES
+        if partition.size >= min(enough, self._context.row_group_bytes):
             self._relieve(partition)
         while self._buffered + self._held > self._memory_bytes:
             if self._held > self._buffered:
