@@ -7,6 +7,7 @@ more such files, and the conversion starts again without them.
 
 from collections import deque
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from headsaw.convert.accounts import Account
 from headsaw.convert.background import Background
@@ -23,8 +24,16 @@ from headsaw.core.inference import Rules, Seen
 from headsaw.core.table_schema import TableSchema
 from headsaw.errors import SourceUnreadable
 
-_Parsing = tuple[Block, TableSchema, "Future[Parsed] | None"]
-"""A block, the schema that it is being parsed with, and what comes of it if that has begun."""
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A block that is being parsed, or only observed, with what was the accepted schema then."""
+
+    block: Block
+    schema: TableSchema
+    parsed: Future[Parsed] | None
+    seen: Future[Seen] | None
+
 
 DRIFT_FILES = 0.2
 """Growth may close files early while that stays under one file and this fraction of the full ones; else it waits."""
@@ -62,7 +71,7 @@ class _Attempt:
         self._job = job
         self._rejected = rejected
         self._background = background
-        self._parsing: deque[_Parsing] = deque()
+        self._ahead: deque[_Ahead] = deque()
         self.delivery = Delivery(job, rejected, background)
         directories = [level.directory for level in job.settings.partition_by]
         self._growth = Growth(job.book, Rules.of(job.settings.table_schema, directories))
@@ -137,33 +146,33 @@ class _Attempt:
     # Blocks into rows
 
     def _process(self) -> None:
-        """The block is being parsed, as far as its schema is known; some that came before are accepted."""
+        """The block is being parsed or observed; some that came before are accepted or wait."""
         block, self._block = self._block, Block()
         if block.empty:
             return
-        schema = self._growth.accepted
+        schema, parser, submit = self._growth.accepted, self._job.parser, self._background.submit
         known = self._settled or self.delivery.doomed
-        parsing = self._background.submit(self._job.parser.parse, block.text, schema) if known else None
-        self._parsing.append((block, schema, parsing))
-        self._catch_up(ahead=self._background.threads if known else 0)
+        parsed = submit(parser.parse, block.text, schema) if known else None
+        seen = None if known else submit(parser.observe, block.text, schema)
+        self._ahead.append(_Ahead(block, schema, parsed, seen))
+        self._catch_up(ahead=self._background.threads)
 
     def _catch_up(self, ahead: int = 0) -> None:
         """At most that many blocks are still to be accepted or to wait."""
-        while len(self._parsing) > ahead:
-            self._place(*self._parsing.popleft())
+        while len(self._ahead) > ahead:
+            self._place(self._ahead.popleft())
 
-    def _place(self, block: Block, schema: TableSchema, parsing: "Future[Parsed] | None") -> None:
-        """The block is accepted, or waits for the schema to grow."""
-        accepted = self._growth.accepted
-        parser = self._job.parser
+    def _place(self, item: _Ahead) -> None:
+        """The block is accepted, or waits for the schema to grow. What was done with another schema is done again."""
+        block, schema, parser = item.block, self._growth.accepted, self._job.parser
+        timely = item.schema is schema
         if self._settled or self.delivery.doomed:
-            timely = parsing is not None and schema is accepted
-            parsed = parsing.result() if parsing and timely else parser.parse(block.text, accepted)
+            parsed = item.parsed.result() if item.parsed and timely else parser.parse(block.text, schema)
             if self.delivery.doomed or not self._grows(parsed.unknown):
-                self.delivery.accept(block, parsed, accepted)
+                self.delivery.accept(block, parsed, schema)
                 return
         else:
-            self._growth.collect(parser.observe(block.text, accepted))
+            self._growth.collect(item.seen.result() if item.seen and timely else parser.observe(block.text, schema))
         self._waiting.append(block)
         if sum(waiting.size for waiting in self._waiting) * WAITING >= self._job.memory_bytes:
             self._settle()
