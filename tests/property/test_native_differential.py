@@ -289,6 +289,7 @@ def blocks(path: Path) -> list[bytes]:
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(600)  # the reference parser reads the largest file twenty times
 @pytest.mark.skipif(not FILES, reason="the shared corpora aren't beside this checkout")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_they_agree_on_every_file_of_the_corpora(path: Path) -> None:
