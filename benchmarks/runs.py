@@ -101,6 +101,7 @@ def run(tool: Tool, corpus: Prepared, source: Path, check: bool) -> Result:
 
 
 def _shortened(text: str) -> str:
+    text = text.replace(f"{Path.cwd()}/", "")
     text = " ".join(text.split())
     return text if len(text) <= _FAULT_CHARACTERS else text[: _FAULT_CHARACTERS - 1] + "…"
 
