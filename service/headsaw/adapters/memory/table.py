@@ -95,7 +95,7 @@ class MemoryTable:
             if isinstance(due_at := self._items.get(key, {}).get("due_at"), int | float)
         )
         rows = sorted(entry for entry in entries if entry[0] <= until)
-        rest = [row for row in rows if cursor is None or row > cursor]  # type: ignore[operator]  # rows of one index compare  # our own cursor
+        rest = [row for row in rows if cursor is None or row > cursor]  # type: ignore[operator]  # our own cursor
         page = rest[:limit]
         items = tuple({"pk": pk, "sk": sk} for _, pk, sk in page)
         return Page(items, page[-1] if len(rest) > len(page) else None)
