@@ -18,7 +18,7 @@ from headsaw.core.settings import S3Prefix
 from headsaw.errors import Outage, UsageError
 from headsaw.http import Health, keep_checking, serve
 from headsaw.telemetry import Telemetry, open_telemetry
-from headsaw.worker.context import Context, Limits, World
+from headsaw.worker.context import Context, Limits, Place, World
 from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
 
@@ -55,6 +55,17 @@ def limits_of(config: ServiceSettings) -> Limits:
     )
 
 
+def place_of(config: ServiceSettings) -> Place:
+    """What a Spark run must find without this configuration."""
+    return Place(
+        control=config.control,
+        quarantine=config.quarantine,
+        ledger_table=config.ledger_table,
+        ledger_retention_seconds=config.ledger_retention,
+        region=config.region,
+    )
+
+
 def build_worker(
     config: ServiceSettings, aws: Connected, converter: InlineConverter, worker: WorkerId, tell: Callable[[Fact], None]
 ) -> Worker:
@@ -68,7 +79,7 @@ def build_worker(
         publisher=UploadPublisher(aws.store),
         clock=aws.clock,
     )
-    context = Context(worker, world, limits_of(config), config.control, tell, SystemRandom())
+    context = Context(worker, world, limits_of(config), place_of(config), tell, SystemRandom())
     return Worker(context, config.datasets, config.default_dataset)
 
 

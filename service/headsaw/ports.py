@@ -13,6 +13,7 @@ from typing import Protocol
 
 from headsaw.core.commit import CommitRecord, PendingUpload, UploadedPart
 from headsaw.core.conversion import ConversionReport
+from headsaw.core.delegation import RunStatus
 from headsaw.core.model import (
     Batch,
     BatchId,
@@ -200,6 +201,14 @@ class Ledger(Protocol):
 
     async def retry(self, before: Batch, after: Batch, source: Source) -> Accepted | Refused:
         """`apply` for a FAILED batch, if its file is still its own and marked: one transaction clears the mark."""
+        ...
+
+    async def register_driver(self, batch_id: BatchId, attempt: int, driver: str, run_id: str | None) -> Batch | None:
+        """The Spark driver of that token is the attempt's only one, now or by an earlier call; returns the batch.
+
+        None: another driver was first, or the batch doesn't wait for this attempt's run (any more). `run_id` is the
+        engine's name for the driver's run, where the driver knows it.
+        """
         ...
 
     async def due(self, shard: int, now: float, cursor: object | None, limit: int) -> DuePage:
@@ -398,26 +407,44 @@ class Publisher(Protocol):
         ...
 
 
-class RunState(StrEnum):
-    """Where a Spark run stands, over all engines."""
+@dataclass(frozen=True, slots=True)
+class SparkJob:
+    """What to run: the manifest's URI. `bytes` estimates the NDJSON in it, by which engines choose their size."""
 
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    GONE = "gone"
+    batch: BatchId
+    attempt: int
+    dataset: str
+    manifest: str
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        """The same for every start of the attempt, and for no other: engines that take a client token get this one."""
+        return f"headsaw-{self.batch}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The engine takes no run now: too many at once, or no capacity. Nothing was started."""
+
+    reason: str
 
 
 class SparkJobs(Protocol):
-    """Runs delegated batches on one engine."""
+    """Runs delegated batches on one engine. Where a call raises Outage, whether a run was started is unknown."""
 
-    async def start(self, batch: Batch, manifest_uri: str) -> str:
-        """A run was started; returns the engine's id for it. May start a second one if called twice."""
+    async def start(self, job: SparkJob) -> str | Busy:
+        """A run was started; returns its id. Called twice, it may start two, of whose drivers one registers."""
         ...
 
-    async def state(self, run_id: str) -> RunState:
+    async def find(self, job: SparkJob) -> str | None:
+        """A run that was started for this very job, as far as the engine tells; None is no proof that there is none."""
+        ...
+
+    async def status(self, run_id: str) -> RunStatus:
         """Where that run stands."""
         ...
 
     async def cancel(self, run_id: str) -> None:
-        """Asked to stop; may finish all the same."""
+        """Asked to stop; may finish all the same. Also for runs that are over or unknown."""
         ...

@@ -39,7 +39,7 @@ from headsaw.core.table_schema import TableSchema
 from headsaw.errors import ConversionFailed, SourceUnreadable
 from headsaw.ports import Accepted, Clock, ConvertedBatch, ObjectStore, Outgoing
 from headsaw.worker.claiming import claim
-from headsaw.worker.context import Context, Limits, World
+from headsaw.worker.context import Context, Limits, Place, World
 from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
 
@@ -164,7 +164,9 @@ class Site:
             (self.queue,), self.dlq, self.ledger(), self.store, converter, UploadPublisher(self.store), self.clock
         )
         worker = WorkerId(name or f"worker-{next(self._names)}")
-        return Context(worker, replace(world, **ports), limits, CONTROL, self.facts.append, self.random)
+        return Context(
+            worker, replace(world, **ports), limits, Place(CONTROL, QUARANTINE), self.facts.append, self.random
+        )
 
     def worker(
         self, name: str = "", limits: Limits = LIMITS, datasets: Sequence[DatasetSettings] = (), **ports: Any

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.shell.virtual_time import run
-from tests.shell.world import CONTROL, ToyConverter, dataset
+from tests.shell.world import CONTROL, QUARANTINE, ToyConverter, dataset
 from tests.simulation.faults import Fault, Faults, Faulty, Process, ProcessClock
 from tests.simulation.story import Story
 from tests.simulation.verdict import verdict
@@ -25,7 +25,7 @@ from headsaw.core.notification import synthetic_event
 from headsaw.core.settings import DatasetSettings
 from headsaw.errors import Outage
 from headsaw.ports import Outgoing
-from headsaw.worker.context import Context, Limits, World
+from headsaw.worker.context import Context, Limits, Place, World
 from headsaw.worker.publisher import UploadPublisher
 from headsaw.worker.service import Worker
 
@@ -213,7 +213,8 @@ class Simulation:
             conversions=shape.conversions,
             pollers=shape.pollers,
         )
-        context = Context(WorkerId(process.name), world, limits, CONTROL, self.story.teller(process.name), random)
+        place = Place(CONTROL, QUARANTINE)
+        context = Context(WorkerId(process.name), world, limits, place, self.story.teller(process.name), random)
         worker = Worker(context, datasets)
         self.story.add(process.name, "*started", f"{[d.name for d in datasets]}, clock {skew:+.1f} s")
         process.task = asyncio.create_task(worker.run())

@@ -196,9 +196,18 @@ class TableLedger:
         """
         if after.lease.owner is not None and items.fence(before) == items.fence(after):
             return items.fence(current) == items.fence(after) and current.lease.until >= after.lease.until
-        ignored = LEASE_TIMES if after.lease.owner is not None else frozenset[str]()
+        ignored = frozenset(items.REGISTRATION) | (LEASE_TIMES if after.lease.owner is not None else frozenset[str]())
         left, right = (items.batch_attributes(batch, self._retention) for batch in (current, after))
         return all(left.get(name) == right.get(name) for name in (left.keys() | right.keys()) - ignored)
+
+    async def register_driver(self, batch_id: BatchId, attempt: int, driver: str, run_id: str | None) -> Batch | None:
+        """One conditional update; the batch is read after it, so that an unanswered one is settled too."""
+        update = items.register_driver(batch_id, attempt, driver, run_id)
+        await self._patiently(lambda: self._table.write(update))
+        batch = await self.batch(batch_id)
+        if batch is None or batch.attempt != attempt or batch.run is None or batch.run.driver != driver:
+            return None
+        return batch if batch.state is BatchState.DELEGATED else None
 
     async def due(self, shard: int, now: float, cursor: object | None, limit: int) -> DuePage:
         """Straight from the index: the caller reads each batch consistently before it acts."""

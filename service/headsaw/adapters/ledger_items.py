@@ -33,6 +33,7 @@ from headsaw.core.model import (
     SettingsHash,
     Source,
     SourceSpan,
+    SparkRun,
     WorkerId,
 )
 from headsaw.errors import ProtocolViolation
@@ -40,6 +41,10 @@ from headsaw.ports import DUE_SHARDS
 
 BATCH = "batch"
 REASON_CHARS_MAX = 300
+ROUTE_CHARS_MAX = 160
+
+REGISTRATION = ("driver", "driver_run")
+"""What a Spark driver writes beside the batch's holder, who never changes it but by rolling the attempt back."""
 
 
 def file_key(identity: FileIdentity) -> Key:
@@ -114,7 +119,7 @@ def read_chunk(item: Item) -> tuple[Source, ...]:
 
 def batch_attributes(batch: Batch, retention_seconds: float) -> dict[str, Value]:
     """The batch's attributes but the key; absent where None."""
-    commit = batch.commit
+    commit, run = batch.commit, batch.run
     optional: dict[str, Value | None] = {
         "lease_owner": batch.lease.owner,
         "due_shard": str(due_shard(batch.id)) if batch.due_at is not None else None,
@@ -126,6 +131,12 @@ def batch_attributes(batch: Batch, retention_seconds: float) -> dict[str, Value]
         "reason": batch.reason[:REASON_CHARS_MAX] if batch.reason else None,
         "finished_at": _time(batch.finished_at) if batch.finished_at is not None else None,
         "rows": batch.rows,
+        "route": batch.route[:ROUTE_CHARS_MAX] if batch.route else None,
+        "run_engine": run.engine if run else None,
+        "run_since": _time(run.since) if run else None,
+        "run_id": run.id if run else None,
+        "driver": run.driver if run else None,
+        "driver_run": run.driver_run if run else None,
         "expires_at": int(batch.finished_at + retention_seconds) if batch.finished_at is not None else None,
     }
     return {
@@ -157,11 +168,25 @@ def put_batch(batch: Batch, retention_seconds: float) -> Put:
 def update_batch(before: Batch, after: Batch, retention_seconds: float) -> Update:
     """The difference, on the condition that nobody else has advanced the batch since `before`."""
     old, new = batch_attributes(before, retention_seconds), batch_attributes(after, retention_seconds)
+    gone = {name: None for name in old if name not in new}
+    if before.run is not None and after.run is None:  # a driver may have registered since `before` was read
+        gone |= dict.fromkeys(REGISTRATION)
     return Update(
         batch_key(before.id),
         set={name: value for name, value in new.items() if old.get(name) != value},
-        remove=tuple(name for name in old if name not in new),
+        remove=tuple(gone),
         condition=fence(before),
+    )
+
+
+def register_driver(batch_id: BatchId, attempt: int, driver: str, run_id: str | None) -> Update:
+    """The driver is the attempt's, if the batch waits for that attempt's run and no other driver was first."""
+    here: dict[str, Value | None] = {"state": BatchState.DELEGATED.value, "attempt": attempt}
+    return Update(
+        batch_key(batch_id),
+        set={"driver": driver} | ({"driver_run": run_id} if run_id else {}),
+        remove=(),
+        condition=Either((Equals({**here, "driver": None}), Equals({**here, "driver": driver}))),
     )
 
 
@@ -208,7 +233,17 @@ def read_batch(item: Item) -> Batch:
         reason=_optional_text(item, "reason"),
         finished_at=float(_number(finished_at)) if finished_at is not None else None,
         rows=int(_number(rows)) if rows is not None else None,
+        run=_read_run(item),
+        route=_optional_text(item, "route"),
     )
+
+
+def _read_run(item: Item) -> SparkRun | None:
+    engine = _optional_text(item, "run_engine")
+    if engine is None:
+        return None
+    since, driver = float(_number(item["run_since"])), _optional_text(item, "driver")
+    return SparkRun(engine, since, _optional_text(item, "run_id"), driver, _optional_text(item, "driver_run"))
 
 
 def compress(document: Any) -> bytes:

@@ -106,12 +106,13 @@ class CommitRecord:
         document["rejected"] = tuple(
             RejectedSource(r["index"], RejectReason(r["reason"]), r["detail"]) for r in document["rejected"]
         )
-        document["uploads"] = tuple(_upload(upload) for upload in document["uploads"])
-        document["replaces"] = tuple(_upload(upload) for upload in document.get("replaces", ()))
+        document["uploads"] = tuple(decode_upload(upload) for upload in document["uploads"])
+        document["replaces"] = tuple(decode_upload(upload) for upload in document.get("replaces", ()))
         return cls(**document)
 
 
-def _upload(document: dict[str, Any]) -> PendingUpload:
+def decode_upload(document: dict[str, Any]) -> PendingUpload:
+    """The upload in a JSON object that `asdict` made; the object isn't to be used any more."""
     document["parts"] = tuple(UploadedPart(**part) for part in document["parts"])
     document["kind"] = OutputKind(document["kind"])
     return PendingUpload(**document)

@@ -91,6 +91,24 @@ class BatchFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchDelegated:
+    """A Spark engine has the batch; `reason` is why."""
+
+    batch: Batch
+    engine: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunUndone:
+    """Nothing came of a Spark run, or none could be started: the batch is due again."""
+
+    batch: Batch
+    engine: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchConverted:
     """An attempt's outputs are complete, and still invisible."""
 
@@ -214,6 +232,8 @@ Fact = (
     | BatchTaken
     | BatchReleased
     | BatchFailed
+    | BatchDelegated
+    | RunUndone
     | BatchConverted
     | BatchCommitted
     | BatchDone

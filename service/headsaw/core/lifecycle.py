@@ -14,7 +14,7 @@ know raises and changes nothing.
 
 from dataclasses import dataclass, replace
 
-from headsaw.core.model import Batch, BatchId, BatchState, CommitPointer, Lease, SourceSpan, WorkerId
+from headsaw.core.model import Batch, BatchId, BatchState, CommitPointer, Lease, SourceSpan, SparkRun, WorkerId
 
 S = BatchState
 
@@ -30,14 +30,26 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The holder begins to convert inline."""
+    """The holder begins to convert inline; `route` says why there, for people."""
+
+    route: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delegate:
-    """The holder records its intent to start a Spark run; the batch needs nobody until `poll_at`."""
+    """The holder records its intent to start a Spark run on that engine. It keeps the lease until the run has an id."""
+
+    engine: str
+    since: float
+    route: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Spark is at work, and the batch needs nobody until `poll_at`. `run_id` is recorded if it is new."""
 
     poll_at: float
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +130,9 @@ class Retry:
     due_at: float
 
 
-Event = Seal | Start | Delegate | Commit | Amend | Finish | Release | Fail | GiveUp | Fission | Take | Renew | Retry
+Event = (
+    Seal | Start | Delegate | Wait | Commit | Amend | Finish | Release | Fail | GiveUp | Fission | Take | Renew | Retry
+)
 
 _TABLE: dict[tuple[BatchState, type[Event]], BatchState] = {
     (S.OPEN, Seal): S.READY,
@@ -139,7 +153,7 @@ _TABLE: dict[tuple[BatchState, type[Event]], BatchState] = {
     (S.RUNNING, Take): S.READY,  # its process died or lost touch: rolled back, counted as a failure
     (S.DELEGATED, Take): S.DELEGATED,
     (S.DELEGATED, Renew): S.DELEGATED,
-    (S.DELEGATED, Delegate): S.DELEGATED,  # polled: due again later
+    (S.DELEGATED, Wait): S.DELEGATED,  # started, or polled: due again later
     (S.DELEGATED, Commit): S.PUBLISHING,
     (S.DELEGATED, Release): S.READY,
     (S.DELEGATED, Fail): S.READY,
@@ -165,15 +179,19 @@ def advance(batch: Batch, event: Event) -> Batch:
         raise IllegalTransition(f"{type(event).__name__} in {batch.state} (batch {batch.id})")
     moved = replace(batch, state=target)
     if target is S.READY and batch.state in _ROLLS_BACK:
-        moved = replace(moved, attempt=batch.attempt + 1)
+        moved = replace(moved, attempt=batch.attempt + 1, run=None)
     return _applied(moved, event, came_from=batch.state)
 
 
 def _applied(batch: Batch, event: Event, came_from: BatchState) -> Batch:
     """The event's own fields, on a batch that already is in its next state."""
     match event:
-        case Seal() | Start():
+        case Seal():
             return batch
+        case Start(route):
+            return replace(batch, route=route)
+        case Delegate(engine, since, route):
+            return replace(batch, route=route, run=SparkRun(engine, since))
         case Take() | Renew():
             return _leased(batch, event, died=came_from is S.RUNNING)
         case Commit(pointer, rows, schema_version):
@@ -200,11 +218,11 @@ def _leased(batch: Batch, event: Take | Renew, *, died: bool) -> Batch:
             return replace(batch, lease=Lease(owner, batch.lease.epoch + 1, until), due_at=until)
 
 
-def _unleased(batch: Batch, event: Delegate | Release | Fail | Fission | Finish | Retry) -> Batch:
+def _unleased(batch: Batch, event: Wait | Release | Fail | Fission | Finish | Retry) -> Batch:
     """Nobody's, and due again when the event says; never, if it is over."""
     match event:
-        case Delegate(poll_at):
-            return _ownerless(batch, poll_at)
+        case Wait(poll_at, run_id):
+            return _ownerless(_with_run_id(batch, run_id), poll_at)
         case Release(due_at, reason):
             told = batch.reason if _failing(batch) else reason or batch.reason
             return replace(_ownerless(batch, due_at), reason=told)
@@ -215,8 +233,14 @@ def _unleased(batch: Batch, event: Delegate | Release | Fail | Fission | Finish 
         case Finish(now):
             return replace(_ownerless(batch, None), finished_at=now)
         case Retry(due_at):
-            fresh = replace(_ownerless(batch, due_at), attempt=batch.attempt + 1, failures=0)
+            fresh = replace(_ownerless(batch, due_at), attempt=batch.attempt + 1, failures=0, run=None)
             return replace(fresh, finished_at=None, reason=None)
+
+
+def _with_run_id(batch: Batch, run_id: str | None) -> Batch:
+    if run_id is None or batch.run is None:
+        return batch
+    return replace(batch, run=replace(batch.run, id=run_id))
 
 
 def _failing(batch: Batch) -> bool:
@@ -250,6 +274,8 @@ def split(parent: Batch, ids: tuple[BatchId, BatchId], now: float) -> tuple[Batc
             parent=parent.id,
             children=(),
             reason=None,
+            run=None,
+            route=None,
         )
 
     return ended, child(ids[0], parent.span.start, middle), child(ids[1], middle, parent.span.stop)

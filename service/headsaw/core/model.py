@@ -125,6 +125,27 @@ class CommitPointer:
 
 
 @dataclass(frozen=True, slots=True)
+class SparkRun:
+    """The Spark run of a batch's present attempt, from the intent to start it on.
+
+    `id` is the engine's name for it, None until the answer to its start is known. `driver` is the token under which a
+    driver registered, None until one has: that driver's report counts, no other's. `driver_run` is the engine's name
+    for the registered driver's run, where the driver can know it: after a start that happened twice it may differ.
+    """
+
+    engine: str
+    since: float
+    id: str | None = None
+    driver: str | None = None
+    driver_run: str | None = None
+
+    @property
+    def known_id(self) -> str | None:
+        """The run to ask about: the registered driver's, else the one that was started."""
+        return self.driver_run or self.id
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpan:
     """Which sources a batch holds: [start, stop) of the files that batch `root`'s chunks list, in order.
 
@@ -159,6 +180,9 @@ class Batch:
     reason: str | None = None
     finished_at: float | None = None
     rows: int | None = None
+    run: SparkRun | None = None
+    route: str | None = None
+    """Why it is converted where it is, for people."""
 
     @property
     def files(self) -> int:

@@ -5,6 +5,7 @@ from headsaw.core.model import Batch, BatchId
 COMMITS = "commits/"
 SPOOL = "spool/"
 SCHEMAS = "schemas/"
+SPARK = "spark/"
 
 
 def output_stem(batch: Batch, task: int, number: int) -> str:
@@ -23,6 +24,16 @@ def commit_record_name(batch: Batch) -> str:
 def repair_record_name(batch: Batch) -> str:
     """Under the control prefix: the record that takes the place of an accepted one, by its own attempt and epoch."""
     return f"{COMMITS}{batch.id}/{batch.attempt}-{batch.lease.epoch}-repair.json"
+
+
+def manifest_name(batch: BatchId, attempt: int) -> str:
+    """Under the control prefix: what the Spark run of an attempt is to convert."""
+    return f"{SPARK}{batch}/{attempt}/manifest.json"
+
+
+def report_name(batch: BatchId, attempt: int, driver: str) -> str:
+    """Under the control prefix: what the driver of that token did; only the registered driver's is ever read."""
+    return f"{SPARK}{batch}/{attempt}/report-{driver}.json"
 
 
 def spool_name(spool_id: str) -> str:

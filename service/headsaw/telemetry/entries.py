@@ -14,6 +14,7 @@ from headsaw.core.facts import (
     BatchClaimed,
     BatchCommitted,
     BatchConverted,
+    BatchDelegated,
     BatchDone,
     BatchFailed,
     BatchReleased,
@@ -28,6 +29,7 @@ from headsaw.core.facts import (
     MessagesSettled,
     NativePassedOver,
     OutageMet,
+    RunUndone,
     TaskDied,
     WorkerStarted,
     WorkerStopped,
@@ -55,7 +57,7 @@ def entry(fact: Fact) -> Entry:
     match fact:
         case MessagesReceived() | MessagesSettled() | FilesSeen():
             return _intake(fact)
-        case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost():
+        case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost() | BatchDelegated() | RunUndone():
             return _holding(fact)
         case BatchConverted() | BatchCommitted() | BatchDone() | BatchFailed() | BatchUnpublishable():
             return _outcome(fact)
@@ -80,7 +82,7 @@ def _intake(fact: MessagesReceived | MessagesSettled | FilesSeen) -> Entry:
             assert_never(fact)
 
 
-def _holding(fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost) -> Entry:
+def _holding(fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost | BatchDelegated | RunUndone) -> Entry:
     named = _named(fact.batch)
     match fact:
         case BatchClaimed(batch, cause):
@@ -92,6 +94,10 @@ def _holding(fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost) -> 
             return Entry(INFO, "batch released", named | _code(reason=reason), reason)
         case LeaseWasLost(_, during):
             return Entry(WARNING, "lease lost", named | _code(during=during))
+        case BatchDelegated(_, engine, reason):
+            return Entry(INFO, "batch delegated", named | {"engine": engine}, reason)
+        case RunUndone(_, engine, reason):
+            return Entry(WARNING, "spark run undone", named | {"engine": engine}, reason)
         case _:
             assert_never(fact)
 

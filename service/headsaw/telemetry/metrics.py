@@ -14,6 +14,7 @@ from headsaw.core.facts import (
     BatchClaimed,
     BatchCommitted,
     BatchConverted,
+    BatchDelegated,
     BatchDone,
     BatchFailed,
     BatchReleased,
@@ -28,6 +29,7 @@ from headsaw.core.facts import (
     MessagesSettled,
     NativePassedOver,
     OutageMet,
+    RunUndone,
     TaskDied,
     WorkerStarted,
     WorkerStopped,
@@ -64,7 +66,18 @@ LABEL_VALUES_MAX = 100
 DATASETS_MAX = 1000
 """Distinct datasets; their names come with batches and messages, so they are bounded too."""
 
-BATCH_OUTCOMES = ("claimed", "done", "failed", "split", "retried", "released", "taken", "unpublishable")
+BATCH_OUTCOMES = (
+    "claimed",
+    "done",
+    "failed",
+    "split",
+    "retried",
+    "released",
+    "taken",
+    "unpublishable",
+    "delegated",
+    "undone",
+)
 LINE_FATES = ("row", "quarantined", "blank", "filtered")
 QUEUE_STATES = ("visible", "in_flight", "delayed")
 
@@ -95,7 +108,7 @@ class Metrics:
         match fact:
             case MessagesReceived() | MessagesSettled() | FilesSeen():
                 self._intake(fact)
-            case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost():
+            case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost() | BatchDelegated() | RunUndone():
                 self._holding(fact)
             case BatchConverted() | BatchCommitted() | BatchDone() | BatchFailed() | BatchUnpublishable():
                 self._outcome(fact)
@@ -120,7 +133,9 @@ class Metrics:
             case _:
                 assert_never(fact)
 
-    def _holding(self, fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost) -> None:
+    def _holding(
+        self, fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost | BatchDelegated | RunUndone
+    ) -> None:
         match fact:
             case BatchClaimed(batch):
                 self._count_batch(batch, "claimed")
@@ -130,6 +145,10 @@ class Metrics:
                 self._count_batch(batch, "released")
             case LeaseWasLost(_, during):
                 self._all.leases_lost.labels(self._code("during", during)).inc()
+            case BatchDelegated(batch):
+                self._count_batch(batch, "delegated")
+            case RunUndone(batch):
+                self._count_batch(batch, "undone")
             case _:
                 assert_never(fact)
 

@@ -1,7 +1,7 @@
 """What every part of the worker shares: the ports, the settings in force, chance, and where facts are told."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 
 from headsaw.core.facts import Fact
@@ -9,7 +9,7 @@ from headsaw.core.ids import new_id
 from headsaw.core.model import SettingsHash, WorkerId
 from headsaw.core.settings import DatasetSettings, S3Prefix
 from headsaw.errors import ProtocolViolation
-from headsaw.ports import Clock, Converter, Ledger, ObjectStore, Publisher, Queue
+from headsaw.ports import Clock, Converter, Ledger, ObjectStore, Publisher, Queue, SparkJobs
 
 SETTINGS_CACHED_MAX = 256
 
@@ -26,6 +26,8 @@ class Limits:
     conversions: int = 2
     pollers: int = 4
     attempts_max: int = 3
+    spark_poll_seconds: float = 30.0
+    spark_run_seconds_max: float = 86_400.0
 
     @property
     def backlog(self) -> int:
@@ -52,6 +54,18 @@ class World:
     converter: Converter
     publisher: Publisher
     clock: Clock
+    engines: Mapping[str, SparkJobs] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the installation keeps what a Spark run must find without the worker's configuration."""
+
+    control: S3Prefix
+    quarantine: S3Prefix
+    ledger_table: str = "headsaw-ledger"
+    ledger_retention_seconds: float = 90 * 86400.0
+    region: str | None = None
 
 
 class Context:
@@ -62,17 +76,22 @@ class Context:
         worker: WorkerId,
         world: World,
         limits: Limits,
-        control: S3Prefix,
+        place: Place,
         tell: Callable[[Fact], None],
         random: Random,
     ) -> None:
         self.worker = worker
         self.world = world
         self.limits = limits
-        self.control = control
+        self.place = place
         self.tell = tell
         self.random = random
         self._settings: dict[SettingsHash, DatasetSettings] = {}
+
+    @property
+    def control(self) -> S3Prefix:
+        """Commit records, spool objects and what Spark runs read and write live here."""
+        return self.place.control
 
     def new_id(self) -> str:
         """Unique among all workers, sortable by time."""

@@ -19,7 +19,7 @@ def commit_record(
         dataset=batch.dataset,
         attempt=batch.attempt,
         lease_epoch=batch.lease.epoch,
-        engine="inline",
+        engine=batch.run.engine if batch.run else "inline",
         settings=settings.hash,
         schema_version=report.schema.version,
         sources=tuple(sources),

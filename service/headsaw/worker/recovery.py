@@ -76,11 +76,9 @@ class Recovery:
             self._runner.take(result.batch, recovered=True)
 
     def _wanted(self, batch: Batch) -> bool:
-        """Work that only rolls forward is taken within a bound; a conversion only if it could soon start."""
+        """What only rolls forward, or looks at a Spark run, within a bound; a conversion if it could soon start."""
         match batch.state:
-            case BatchState.PUBLISHING | BatchState.FAILING:
+            case BatchState.PUBLISHING | BatchState.FAILING | BatchState.DELEGATED:
                 return len(self._keeper) < HELD_MAX
-            case BatchState.DELEGATED:
-                return False
             case _:
                 return self._runner.has_room_for_recovered

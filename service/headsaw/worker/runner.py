@@ -21,14 +21,16 @@ from headsaw.core.facts import (
     OutageMet,
     Where,
 )
-from headsaw.core.lifecycle import Commit, Fail, Finish, GiveUp, Release, Start
+from headsaw.core.lifecycle import Commit, Fail, Finish, GiveUp, Release, Start, Wait
 from headsaw.core.model import Batch, BatchId, BatchState, CommitPointer, FileMark, Source
 from headsaw.core.naming import commit_record_name
 from headsaw.core.retry import OUTAGE_BACKOFF, Backoff
+from headsaw.core.routing import Inline, ToEngine, choose_engine
 from headsaw.core.settings import DatasetSettings
 from headsaw.errors import HeadsawError, LeaseLost, Outage, ProtocolViolation, UsageError
 from headsaw.ports import Accepted, ConvertedBatch, Refused, Unpublishable
 from headsaw.worker.context import Context
+from headsaw.worker.delegation import Delegation
 from headsaw.worker.leases import Held, LeaseKeeper
 from headsaw.worker.outcomes import commit_record, converted_fact, done_fact
 from headsaw.worker.publisher import dispose, load_record
@@ -47,6 +49,7 @@ class Runner:
     def __init__(self, context: Context, keeper: LeaseKeeper) -> None:
         self._context = context
         self._keeper = keeper
+        self._delegation = Delegation(context)
         self._slots = asyncio.Semaphore(context.limits.conversions)
         self._waiting: set[BatchId] = set()
         self._recovered: set[BatchId] = set()
@@ -153,7 +156,9 @@ class Runner:
                 if held.batch.failures >= self._context.limits.attempts_max:
                     await self._end_attempts(held)
                 else:
-                    await self._convert_when_free(held)
+                    await self._route(held)
+            case BatchState.DELEGATED:
+                await self._look_after_run(held)
             case BatchState.PUBLISHING:
                 await self._publish(held, await load_record(self._context, held.batch))
             case BatchState.FAILING:
@@ -161,11 +166,31 @@ class Runner:
             case state:
                 raise ProtocolViolation(f"a batch is held in state {state}")
 
-    async def _convert_when_free(self, held: Held) -> None:
+    async def _route(self, held: Held) -> None:
+        """Converted here, as soon as there is a slot, or handed to an engine."""
+        settings = await self._context.settings_of(held.batch.settings)
+        match choose_engine(settings, held.batch.bytes):
+            case Inline(reason):
+                await self._convert_when_free(held, settings, reason)
+            case ToEngine() as route:
+                sources = await self._context.world.ledger.sources(held.batch)
+                await self._delegation.delegate(held, settings, sources, route)
+
+    async def _look_after_run(self, held: Held) -> None:
+        converted = await self._delegation.look(held)
+        if converted is None:
+            return
+        settings = await self._context.settings_of(held.batch.settings)
+        sources = await self._context.world.ledger.sources(held.batch)
+        record = await self._commit_converted(held, settings, sources, converted)
+        if record is not None:
+            await self._publish(held, record)
+
+    async def _convert_when_free(self, held: Held, settings: DatasetSettings, route: str) -> None:
         await self._slots.acquire()
         try:
             self._started(held.batch)
-            record = await self._convert_and_commit(held)
+            record = await self._convert_and_commit(held, settings, route)
         finally:
             self._slots.release()
         if record is not None:
@@ -182,12 +207,11 @@ class Runner:
         else:
             self.has_room.clear()
 
-    async def _convert_and_commit(self, held: Held) -> CommitRecord | None:
+    async def _convert_and_commit(self, held: Held, settings: DatasetSettings, route: str) -> CommitRecord | None:
         """The accepted commit record; None if the data made the attempt fail."""
         world = self._context.world
-        settings = await self._context.settings_of(held.batch.settings)
         sources = await world.ledger.sources(held.batch)
-        await held.advance(Start())
+        await held.advance(Start(route))
         try:
             converted = await world.converter.convert(held.batch, settings, sources)
         except (Outage, LeaseLost, UsageError):
@@ -202,6 +226,11 @@ class Runner:
                 held, f"{type(error).__name__}: {error}" if isinstance(error, HeadsawError) else type(error).__name__
             )
             return None
+        return await self._commit_converted(held, settings, sources, converted)
+
+    async def _commit_converted(
+        self, held: Held, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
+    ) -> CommitRecord | None:
         self._context.tell(converted_fact(held.batch, converted))
         return await self._commit(held, settings, sources, converted)
 
@@ -294,8 +323,11 @@ class Runner:
         """Given back if possible; if not, its lease will expire. What is over, or was given back, stays as it is."""
         if held.lost or held.batch.lease.owner is None:
             return
+        due_at = self._context.world.clock.now() + pause
+        # A Spark run goes on without us: only what `Delegation` knows of it ends the attempt.
+        waits = held.batch.state is BatchState.DELEGATED
         try:
-            await held.advance(Release(self._context.world.clock.now() + pause, reason))
+            await held.advance(Wait(due_at) if waits else Release(due_at, reason))
         except (LeaseLost, Outage):
             return
         self.released += 1

@@ -19,6 +19,7 @@ from headsaw.core.lifecycle import (
     Seal,
     Start,
     Take,
+    Wait,
     advance,
 )
 from headsaw.core.model import (
@@ -38,7 +39,8 @@ POINTER = CommitPointer("commits/b/1-1.json", "00")
 EVENTS: list[Event] = [
     Seal(),
     Start(),
-    Delegate(5.0),
+    Delegate("glue", 5.0, "large"),
+    Wait(8.0, "jr_1"),
     Commit(POINTER, 7, 1),
     Amend(CommitPointer("commits/b/3-4-repair.json", "11"), 7, 1),
     Finish(9.0),
