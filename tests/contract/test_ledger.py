@@ -283,10 +283,10 @@ async def test_the_due_index_is_read_page_by_page_without_gaps(ledger: TableLedg
 async def test_a_split_makes_both_children_or_nothing(ledger: TableLedger) -> None:
     sources = files("a", "b", "c")
     parent = await claimed(ledger, "b1", sources)
-    ended, *children = lifecycle.split(parent, (BatchId("c1"), BatchId("c2")), NOW)
+    ended, *children = lifecycle.split(parent, (BatchId("c1"), BatchId("c2")), NOW, failures=2)
     assert await ledger.split(parent, ended, children) == Accepted(ended)
     assert [await ledger.sources(child) for child in children] == [tuple(sources[:1]), tuple(sources[1:])]
-    again = lifecycle.split(parent, (BatchId("d1"), BatchId("d2")), NOW)
+    again = lifecycle.split(parent, (BatchId("d1"), BatchId("d2")), NOW, failures=2)
     assert await ledger.split(parent, again[0], again[1:]) == Refused(ended)
     assert await ledger.batch(BatchId("d1")) is None
 

@@ -124,6 +124,25 @@ def test_a_poisonous_file_is_isolated_by_splitting_and_the_rest_is_published() -
     run(scenario())
 
 
+def test_what_shared_a_batch_with_a_poisonous_file_is_done_within_two_leases() -> None:
+    """Nobody has to find the halves: whoever split the batch goes on with them."""
+
+    async def scenario() -> None:
+        site = Site()
+        await site.land("clicks/poison", "poison")
+        for n in range(9):
+            await site.land(f"clicks/{n}", f"row-{n}")
+        async with Running(site.worker()):
+            began = site.clock.now()
+            await site.settled(3600.0)
+            took = site.clock.now() - began - dataset().batch.max_age
+        assert site.published() == Counter([f"row-{n}" for n in range(9)])
+        assert len(site.dead_letters()) == 1
+        assert took < 2 * LIMITS.lease_seconds, f"{took:.1f} s"
+
+    run(scenario())
+
+
 def test_record_messages_are_spooled_and_converted_like_files() -> None:
     async def scenario() -> None:
         site = Site()

@@ -252,8 +252,12 @@ def _ownerless(batch: Batch, due_at: float | None) -> Batch:
     return replace(batch, lease=Lease(None, batch.lease.epoch, 0.0), due_at=due_at)
 
 
-def split(parent: Batch, ids: tuple[BatchId, BatchId], now: float) -> tuple[Batch, Batch, Batch]:
-    """The SPLIT parent and its two READY children, each with about half of the files, due at once and unowned."""
+def split(parent: Batch, ids: tuple[BatchId, BatchId], now: float, *, failures: int) -> tuple[Batch, Batch, Batch]:
+    """The SPLIT parent and its two READY children, each with about half of the files, due at once and unowned.
+
+    A child of several files has failed `failures` times already, so that it needn't fail as often as its parent did
+    before it is split in turn. A single file starts afresh: it is given up only after attempts of its own.
+    """
     middle = parent.span.start + parent.files // 2
     if not parent.span.start < middle < parent.span.stop:
         raise IllegalTransition(f"a batch of {parent.files} file can't be split (batch {parent.id})")
@@ -268,7 +272,7 @@ def split(parent: Batch, ids: tuple[BatchId, BatchId], now: float) -> tuple[Batc
             bytes=parent.bytes * (stop - start) // parent.files,
             lease=Lease(None, 0, 0.0),
             attempt=1,
-            failures=0,
+            failures=failures if stop - start > 1 else 0,
             due_at=now,
             created_at=now,
             parent=parent.id,

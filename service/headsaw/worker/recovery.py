@@ -11,6 +11,7 @@ from headsaw.errors import HeadsawError, ProtocolViolation
 from headsaw.ports import DUE_SHARDS, Accepted
 from headsaw.uninterrupted import uninterrupted
 from headsaw.worker.context import Context
+from headsaw.worker.expected import Expected
 from headsaw.worker.leases import LeaseKeeper
 from headsaw.worker.runner import Runner
 
@@ -22,10 +23,11 @@ HELD_MAX = 64
 class Recovery:
     """The sweep. It reads the index, then the batch itself, and believes only the latter."""
 
-    def __init__(self, context: Context, keeper: LeaseKeeper, runner: Runner) -> None:
+    def __init__(self, context: Context, keeper: LeaseKeeper, runner: Runner, expected: Expected) -> None:
         self._context = context
         self._keeper = keeper
         self._runner = runner
+        self._expected = expected
 
     async def run(self) -> None:
         """For ever: one shard after another."""
@@ -38,6 +40,16 @@ class Recovery:
                 self._context.tell(OutageMet(Where.LEDGER, type(error).__name__, str(error)))
             shard = (shard + 1) % DUE_SHARDS
             await self._context.world.clock.sleep(pause)
+
+    async def run_expected(self) -> None:
+        """For ever: what this worker gave back, as soon as it is due."""
+        while True:
+            batch_id = await self._expected.next()
+            try:
+                if batch_id not in self._keeper:
+                    await self._try_to_take(batch_id)
+            except HeadsawError as error:  # a sweep will find it
+                self._context.tell(OutageMet(Where.LEDGER, type(error).__name__, str(error)))
 
     async def sweep(self, shard: int) -> None:
         """Every due batch of the shard was looked at once."""

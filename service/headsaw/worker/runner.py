@@ -31,6 +31,7 @@ from headsaw.errors import HeadsawError, LeaseLost, Outage, ProtocolViolation, U
 from headsaw.ports import Accepted, ConvertedBatch, Refused, Unpublishable
 from headsaw.worker.context import Context
 from headsaw.worker.delegation import Delegation
+from headsaw.worker.expected import Expected
 from headsaw.worker.leases import Held, LeaseKeeper
 from headsaw.worker.outcomes import commit_record, converted_fact, done_fact
 from headsaw.worker.publisher import dispose, load_record
@@ -46,9 +47,10 @@ UPLOAD_AGE_SECONDS_MAX = 3.5 * 86400.0
 class Runner:
     """Holds batches and works on them; `has_room` is set while another READY batch could soon be started."""
 
-    def __init__(self, context: Context, keeper: LeaseKeeper) -> None:
+    def __init__(self, context: Context, keeper: LeaseKeeper, expected: Expected) -> None:
         self._context = context
         self._keeper = keeper
+        self._expected = expected
         self._delegation = Delegation(context)
         self._slots = asyncio.Semaphore(context.limits.conversions)
         self._waiting: set[BatchId] = set()
@@ -134,6 +136,7 @@ class Runner:
         """The batch is advanced as far as this worker can take it, and isn't held afterwards, whatever happened."""
         try:
             await self._advance(held)
+            self._expected.add(held.batch)
         except LeaseLost:
             self._context.tell(LeaseWasLost(held.batch, held.batch.state.value))
         except asyncio.CancelledError:
@@ -295,18 +298,21 @@ class Runner:
         self._context.tell(BatchFailed(held.batch, "retry", reason))
 
     async def _end_attempts(self, held: Held) -> None:
-        """Two halves carry on; a single file is given up."""
+        """Two halves carry on, each with one attempt before it is halved in turn; a single file is given up."""
         reason = held.batch.reason or "attempts exhausted"
         if held.batch.files == 1:
             await held.advance(GiveUp(reason))
             await self._finish_failing(held)
             return
         ids = (BatchId(self._context.new_id()), BatchId(self._context.new_id()))
-        ended, *children = lifecycle.split(held.batch, ids, self._context.world.clock.now())
+        failures = self._context.limits.attempts_max - 1
+        ended, *children = lifecycle.split(held.batch, ids, self._context.world.clock.now(), failures=failures)
         match await self._context.world.ledger.split(held.batch, ended, children):
             case Accepted(batch):
                 held.batch = batch
                 self._context.tell(BatchFailed(batch, "split", reason))
+                for child in children:
+                    self._expected.add(child)
             case Refused(current):
                 held.lost = True
                 held.batch = current or held.batch

@@ -12,6 +12,7 @@ from headsaw.core.model import Batch
 from headsaw.core.settings import DatasetSettings
 from headsaw.errors import HeadsawError
 from headsaw.worker.context import Context
+from headsaw.worker.expected import Expected
 from headsaw.worker.inboxes import Inboxes
 from headsaw.worker.intake import Intake
 from headsaw.worker.leases import LeaseKeeper
@@ -32,8 +33,9 @@ class Worker:
         self._context = context
         self._datasets = tuple(datasets)
         self._keeper = LeaseKeeper(context)
-        self._runner = Runner(context, self._keeper)
-        self._recovery = Recovery(context, self._keeper, self._runner)
+        expected = Expected(context.world.clock)
+        self._runner = Runner(context, self._keeper, expected)
+        self._recovery = Recovery(context, self._keeper, self._runner, expected)
         self._claimed: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
         settling = Settling(context)
         self._inboxes = Inboxes(context, datasets, settling, self._claimed)
@@ -64,6 +66,7 @@ class Worker:
             for name, run in {
                 "leases": self._keeper.run,
                 "recovery": self._recovery.run,
+                "expected": self._recovery.run_expected,
                 "runner": lambda: self._runner.take_claimed(self._claimed),
                 "batches": self._runner.watch,
                 "sampler": self._sample,
@@ -85,7 +88,7 @@ class Worker:
         def left() -> float:
             return max(0.0, deadline - self._context.world.clock.monotonic())
 
-        await _cancel([task for task in background if task.get_name() in ("recovery", "sampler")])
+        await _cancel([task for task in background if task.get_name() in ("recovery", "expected", "sampler")])
         await self._inboxes.return_all()
         finishing = asyncio.create_task(self._runner.drain(left()), name="drain")
         await asyncio.wait(intake, timeout=left())

@@ -165,15 +165,22 @@ def test_an_open_batch_that_is_taken_over_is_sealed_as_it_stands() -> None:
 
 def test_the_children_of_a_split_cover_the_parents_files_once() -> None:
     parent = replace(batch(files=5), span=SourceSpan(BatchId("root"), 10, 15), failures=3)
-    ended, left, right = lifecycle.split(parent, (BatchId("x"), BatchId("y")), 7.0)
+    ended, left, right = lifecycle.split(parent, (BatchId("x"), BatchId("y")), 7.0, failures=0)
     assert (ended.state, ended.children, ended.due_at) == (S.SPLIT, ("x", "y"), None)
     assert (left.span, right.span) == (SourceSpan(BatchId("root"), 10, 12), SourceSpan(BatchId("root"), 12, 15))
     assert all((c.state, c.failures, c.attempt, c.due_at) == (S.READY, 0, 1, 7.0) for c in (left, right))
 
 
+def test_a_half_of_several_files_has_one_attempt_and_a_single_file_starts_afresh() -> None:
+    parent = replace(batch(files=3), failures=3)
+    _, single, pair = lifecycle.split(parent, (BatchId("x"), BatchId("y")), 7.0, failures=2)
+    assert (single.files, single.failures) == (1, 0)
+    assert (pair.files, pair.failures) == (2, 2)
+
+
 def test_a_single_file_cannot_be_split() -> None:
     with pytest.raises(IllegalTransition):
-        lifecycle.split(batch(files=1), (BatchId("x"), BatchId("y")), 7.0)
+        lifecycle.split(batch(files=1), (BatchId("x"), BatchId("y")), 7.0, failures=0)
 
 
 def test_a_retried_batch_starts_afresh_under_new_output_names() -> None:

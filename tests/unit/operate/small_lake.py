@@ -199,7 +199,7 @@ class Lake:
         batch = await self.move(await self.move(batch, Start()), Fail(self.clock.now(), "poison"))
         batch = await self.move(batch, Take(WorkerId("w2"), self.clock.now() + 60))
         ids = [BatchId(new_id(self.clock.now(), self.random.getrandbits(80))) for _ in range(2)]
-        ended, left, right = lifecycle.split(batch, (ids[0], ids[1]), self.clock.now())
+        ended, left, right = lifecycle.split(batch, (ids[0], ids[1]), self.clock.now(), failures=2)
         assert not isinstance(await self.ledger.split(batch, ended, (left, right)), Refused)
         return ended, left, right
 
