@@ -200,8 +200,8 @@ def next_step(
     match status.state:
         case RunState.RUNNING:
             return KeepWaiting()
-        case RunState.FAILED:
-            return UndoRun(told, counts=True)
+        case RunState.FAILED:  # before a driver has registered, nobody has looked at the data
+            return UndoRun(told, counts=run.driver is not None)
         case RunState.STOPPED | RunState.GONE:
             return UndoRun(told, counts=False)
         case RunState.SUCCEEDED:

@@ -64,8 +64,14 @@ class Delegation:
     async def look(self, held: Held) -> ConvertedBatch | None:
         """The run's result, if it is there; otherwise the batch was given back, as far as it could be taken."""
         run = _run(held.batch)
-        status = await self._status(run)
+        status, unanswered = None, None
+        try:
+            status = await self._status(run)
+        except Outage as outage:
+            unanswered = outage
         report = await self._report(held.batch, run)
+        if unanswered is not None and report is None:
+            raise unanswered  # a finished report needs no engine
         limit = self._context.limits.spark_run_seconds_max
         match next_step(run, status, report, self._context.world.clock.now(), limit):
             case TakeReport(result):
@@ -99,7 +105,7 @@ class Delegation:
         return SparkJob(batch.id, batch.attempt, batch.dataset, manifest, batch.bytes)
 
     async def _status(self, run: SparkRun) -> RunStatus | None:
-        """None where no run is known, or its engine can't be asked just now: its report may be there all the same."""
+        """None where no run is known, or this worker doesn't know its engine."""
         engine = self._context.world.engines.get(run.engine)
         if engine is None or run.known_id is None:
             return None
