@@ -1,0 +1,482 @@
+"""Batches that wait for Spark: whatever becomes of a start, a driver or a worker, each row is published once."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.shell.virtual_time import run
+from tests.shell.world import CONTROL, LIMITS, Around, Running, Site, ToyConverter, dataset
+
+from headsaw.adapters.memory.spark import Behaviour, End, MemorySpark, Start
+from headsaw.core.commit import CommitRecord
+from headsaw.core.delegation import RunState, RunStatus
+from headsaw.core.facts import BatchFailed, Fact, RunUndone
+from headsaw.core.model import Batch, BatchState
+from headsaw.core.retry import OUTAGE_BACKOFF
+from headsaw.core.settings import DatasetSettings
+from headsaw.errors import Unreachable
+from headsaw.ports import SparkJob
+
+S = BatchState
+SPARK = replace(LIMITS, spark_poll_seconds=7.0, spark_run_seconds_max=400.0)
+
+
+def delegated(**batch: Any) -> DatasetSettings:
+    """A dataset whose every batch is large enough for the engine `local`."""
+    return dataset(**batch).model_copy(
+        update={"spark": dataset().spark.model_validate({"engine": "local", "min_bytes": 1})}
+    )
+
+
+class Asked(Around):
+    """An engine that notes when it was asked what."""
+
+    def __init__(self, spark: MemorySpark, now: Callable[[], float]) -> None:
+        super().__init__(spark)
+        self._now = now
+        self.looks: list[float] = []
+        self.starts: list[float] = []
+
+    async def status(self, run_id: str) -> RunStatus:
+        self.looks.append(self._now())
+        answer: RunStatus = await self.port.status(run_id)
+        return answer
+
+    async def start(self, job: SparkJob) -> Any:
+        self.starts.append(self._now())
+        return await self.port.start(job)
+
+
+class Works:
+    """A site whose dataset is converted by a Spark engine in memory."""
+
+    def __init__(self, *behaviours: Behaviour, **batch: Any) -> None:
+        """The n-th start goes as the n-th behaviour says; the last one holds for all that follow."""
+        self.site = Site([delegated(**batch)])
+        started = iter(behaviours)
+        last = behaviours[-1] if behaviours else Behaviour()
+        converter = ToyConverter(self.site.store, self.site.clock, self.site.random)
+        self.spark = MemorySpark(
+            self.site.ledger(),
+            self.site.store,
+            self.site.clock,
+            self.site.random,
+            converter,
+            lambda _job, _asked: next(started, last),
+        )
+        self.asked = Asked(self.spark, self.site.clock.now)
+
+    def worker(self, name: str = "", **ports: Any) -> Any:
+        return self.site.worker(name, SPARK, **{"engines": {"local": self.asked}, **ports})
+
+    async def batch(self) -> Batch:
+        (batch,) = [batch async for batch in self.site.ledger().batches()]
+        return batch
+
+    async def in_state(self, *states: BatchState, seconds: float = 60.0) -> Batch:
+        """The only batch, as soon as it is in one of these states."""
+        deadline = self.site.clock.now() + seconds
+        while self.site.clock.now() < deadline:
+            found = [batch async for batch in self.site.ledger().batches()]
+            if found and found[0].state in states:
+                return found[0]
+            await self.site.clock.sleep(0.1)
+        raise AssertionError(f"the batch never came to be {states}: {await self.site.states()}")
+
+    async def started(self) -> Batch:
+        """The only batch, once its run is known and nobody holds it."""
+        while (batch := await self.in_state(S.DELEGATED)).run is None or batch.run.id is None:
+            await self.site.clock.sleep(0.1)
+        return batch
+
+    def told(self, kind: type[Fact]) -> list[Any]:
+        return [fact for fact in self.site.facts if isinstance(fact, kind)]
+
+    async def record(self) -> CommitRecord:
+        batch = await self.batch()
+        assert batch.commit is not None
+        return CommitRecord.from_json(await self.site.store.read_all(CONTROL.bucket, batch.commit.key))
+
+
+async def published_once(works: Works, *workers: Any, seconds: float = 900.0) -> Batch:
+    """Two files land; with these workers running, both are published once, by Spark; returns the batch."""
+    await works.site.land("clicks/a", "row-a", "bad-a")
+    await works.site.land("clicks/b", "row-b")
+    async with Running(*(workers or (works.worker(),))):
+        await works.site.settled(seconds)
+    assert works.site.published() == Counter(["row-a", "row-b"])
+    assert works.site.quarantined() == Counter(["bad-a"])
+    assert (await works.record()).engine == "local"
+    return await works.batch()
+
+
+def undone(works: Works) -> list[str]:
+    return [fact.reason for fact in works.told(RunUndone)]
+
+
+# --- starting
+
+
+def test_an_answered_start_is_recorded_and_its_result_published() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=20.0))
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker()):
+            batch = await works.started()
+            assert batch.run is not None
+            assert (batch.run.engine, batch.run.id) == ("local", "run-1")
+            assert works.site.published() == Counter()
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert len(works.spark.runs) == 1
+
+    run(scenario())
+
+
+def test_a_start_whose_answer_was_lost_is_found() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(Start.LOST, seconds=60.0))
+        batch = await published_once(works)
+        assert [run.id for run in works.spark.runs] == ["run-1"]
+        assert (batch.attempt, batch.failures) == (1, 0)
+
+    run(scenario())
+
+
+def test_a_start_that_nobody_can_find_is_made_again_and_one_of_two_drivers_registers() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(Start.LOST, hidden=True, queued_seconds=30.0), Behaviour(queued_seconds=20.0))
+        batch = await published_once(works)
+        assert batch.attempt == 1
+        await works.spark.finished()
+        first, second = works.spark.runs
+        assert batch.run is not None
+        assert (batch.run.id, batch.run.driver_run) == (second.id, second.id)
+        assert first.status == RunStatus(RunState.SUCCEEDED, "another driver has the attempt, or it is over")
+
+    run(scenario())
+
+
+def test_the_run_that_was_started_unheard_may_be_the_one_that_registers() -> None:
+    async def scenario() -> None:
+        first = Behaviour(Start.LOST, hidden=True, queued_seconds=30.0, seconds=60.0)
+        works = Works(first, Behaviour(queued_seconds=40.0))
+        batch = await published_once(works)
+        assert batch.run is not None
+        assert (batch.attempt, batch.run.id, batch.run.driver_run) == (1, "run-2", "run-1")
+
+    run(scenario())
+
+
+def test_a_loser_that_ends_well_is_no_result_where_no_driver_knows_the_name_of_its_run() -> None:
+    async def scenario() -> None:
+        winner = Behaviour(Start.LOST, hidden=True, queued_seconds=30.0, seconds=90.0, knows_itself=False)
+        works = Works(winner, Behaviour(queued_seconds=40.0, knows_itself=False))
+        batch = await published_once(works)
+        assert batch.run is not None
+        assert (batch.attempt, batch.run.id, batch.run.driver_run) == (1, "run-2", None)
+
+    run(scenario())
+
+
+def test_a_start_that_did_not_get_through_is_made_again() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(Start.UNREACHED), Behaviour())
+        batch = await published_once(works)
+        assert len(works.spark.runs) == 1
+        assert (batch.attempt, batch.failures) == (1, 0)
+
+    run(scenario())
+
+
+def test_a_worker_that_dies_between_intent_and_start_leaves_a_batch_that_another_starts() -> None:
+    class Hanging(Around):
+        async def find(self, _job: SparkJob) -> str | None:
+            await asyncio.sleep(1e6)
+            return None
+
+    async def scenario() -> None:
+        works = Works()
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker(engines={"local": Hanging(works.spark)})):
+            batch = await works.in_state(S.DELEGATED)
+            assert batch.run is not None
+            assert batch.run.id is None
+        async with Running(works.worker()):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert (len(works.spark.runs), (await works.batch()).failures) == (1, 0)
+
+    run(scenario())
+
+
+def test_a_busy_engine_is_asked_again_after_a_pause_and_the_batch_has_not_failed() -> None:
+    async def scenario() -> None:
+        works = Works(*[Behaviour(Start.BUSY)] * 3, Behaviour())
+        batch = await published_once(works)
+        assert batch.failures == 0
+        assert undone(works)[:3] == ["too many runs at once"] * 3
+        gaps = [later - earlier for earlier, later in itertools.pairwise(works.asked.starts)]
+        assert min(gaps) >= OUTAGE_BACKOFF.floor_seconds
+
+    run(scenario())
+
+
+# --- ends of a run
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "counted"),
+    [
+        (Behaviour(end=End.GIVES_UP_DATA), "scripted failure", True),
+        (Behaviour(end=End.FAILED), "local: scripted failure", True),
+        (Behaviour(end=End.SILENT), "local: the run ended without a report", True),
+        (Behaviour(end=End.GIVES_UP_OUTAGE), "scripted outage", False),
+        (Behaviour(end=End.STOPPED), "local: no capacity", False),
+        (Behaviour(end=End.GONE), "local: gone", False),
+        (Behaviour(end=End.SILENT, registers=False), "local: the run ended without registering", False),
+    ],
+)
+def test_only_what_the_data_may_be_to_blame_for_counts_as_a_failure(
+    behaviour: Behaviour, reason: str, counted: bool
+) -> None:
+    async def scenario() -> None:
+        works = Works(behaviour, Behaviour())
+        batch = await published_once(works)
+        assert (batch.attempt, batch.failures) == (2, int(counted))
+        assert undone(works) == [reason]
+        assert len(works.told(BatchFailed)) == int(counted)
+
+    run(scenario())
+
+
+def test_a_batch_that_only_ever_fails_on_spark_is_split_and_ends_in_the_dlq() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(end=End.FAILED))
+        await works.site.land("clicks/a", "row-a")
+        await works.site.land("clicks/b", "row-b")
+        async with Running(works.worker()):
+            await works.site.settled(3600.0)
+        assert await works.site.states() == Counter({S.SPLIT: 1, S.FAILED: 2})
+        assert [letter["reason"] for letter in works.site.dead_letters()] == ["local: scripted failure"] * 2
+
+    run(scenario())
+
+
+def test_a_run_that_succeeds_after_its_attempt_was_given_up_publishes_nothing() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=1000.0, deaf=True), Behaviour())
+        batch = await published_once(works)
+        assert batch.attempt == 2
+        await works.spark.finished()
+        late = works.spark.runs[0]
+        assert (late.asked_to_stop, late.status.state) == (True, RunState.SUCCEEDED)
+        reports = [key for key in works.site.store.visible("control", "headsaw/spark/") if "report-" in key]
+        assert len(reports) == 2
+        async with Running(works.worker()):
+            await works.site.clock.sleep(120.0)
+        assert works.site.published() == Counter(["row-a", "row-b"])
+
+    run(scenario())
+
+
+def test_a_run_that_takes_longer_than_the_limit_is_cancelled_and_undone() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=1e5), Behaviour())
+        batch = await published_once(works)
+        assert (batch.attempt, batch.failures) == (2, 1)
+        assert works.spark.runs[0].status == RunStatus(RunState.STOPPED, "cancelled")
+        assert undone(works) == ["no result 400 s after the intent to start it"]
+
+    run(scenario())
+
+
+def test_a_rejected_file_of_a_report_is_dead_lettered_and_the_rest_published() -> None:
+    async def scenario() -> None:
+        works = Works()
+        await works.site.land("clicks/good", "row")
+        corrupt = await works.site.land("clicks/corrupt", "corrupt")
+        async with Running(works.worker()):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert [letter["reason"] for letter in works.site.dead_letters()] == ["corrupt_stream"]
+        record = await works.site.ledger().file(corrupt.identity)
+        assert record is not None
+        assert record.mark == "rejected"
+
+    run(scenario())
+
+
+# --- looking after a run
+
+
+def test_no_look_happens_sooner_than_the_poll_interval() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=120.0))
+        await published_once(works, works.worker(), works.worker(), works.worker())
+        gaps = [later - earlier for earlier, later in itertools.pairwise(works.asked.looks)]
+        assert len(gaps) >= 5
+        assert min(gaps) >= SPARK.spark_poll_seconds
+
+    run(scenario())
+
+
+def test_an_engine_that_does_not_answer_is_asked_no_faster_than_a_bound() -> None:
+    class Mute(Asked):
+        async def status(self, run_id: str) -> RunStatus:
+            self.looks.append(self._now())
+            raise Unreachable(f"status of {run_id}")
+
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=350.0))
+        mute = Mute(works.spark, works.site.clock.now)
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker(engines={"local": mute}), works.worker(engines={"local": mute})):
+            await works.site.clock.sleep(300.0)
+        gaps = [later - earlier for earlier, later in itertools.pairwise(mute.looks)]
+        assert min(gaps) >= OUTAGE_BACKOFF.floor_seconds
+        assert (await works.batch()).state is S.DELEGATED
+
+    run(scenario())
+
+
+def test_a_delegated_batch_is_nobodys_between_two_looks() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=200.0), max_files=1)
+        for n in range(100):
+            await works.site.land(f"clicks/{n}", f"row-{n}")
+        one = replace(SPARK, conversions=1)
+        async with Running(works.site.worker("w", one, engines={"local": works.spark})):
+            await works.site.clock.sleep(120.0)
+            batches = [batch async for batch in works.site.ledger().batches()]
+            assert len(batches) == 100
+            assert {batch.state for batch in batches} == {S.DELEGATED}
+            assert sum(batch.lease.owner is not None for batch in batches) <= 1
+            await works.site.settled(1200.0)
+        assert works.site.published() == Counter([f"row-{n}" for n in range(100)])
+
+    run(scenario())
+
+
+def test_a_worker_that_drains_leaves_the_run_alone_and_another_takes_its_report() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=40.0))
+        await works.site.land("clicks/a", "row")
+        first = works.worker("first")
+        async with Running(first) as (task,):
+            await works.started()
+            first.stop()
+            await asyncio.wait_for(task, 30.0)
+        assert works.spark.runs[0].status.state is RunState.RUNNING
+        await works.spark.finished()
+        async with Running(works.worker("second")):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert (len(works.spark.runs), (await works.batch()).attempt) == (1, 1)
+
+    run(scenario())
+
+
+def test_a_worker_that_drains_in_the_middle_of_a_look_leaves_the_run_alone() -> None:
+    class Slow(Asked):
+        async def status(self, run_id: str) -> RunStatus:
+            self.looks.append(self._now())
+            await asyncio.sleep(1e6)
+            return RunStatus(RunState.GONE, run_id)
+
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=60.0))
+        slow = Slow(works.spark, works.site.clock.now)
+        await works.site.land("clicks/a", "row")
+        first = works.worker("first", engines={"local": slow})
+        async with Running(first) as (task,):
+            while not slow.looks:
+                await works.site.clock.sleep(0.5)
+            first.stop()
+            await asyncio.wait_for(task, 30.0)
+        batch = await works.batch()
+        assert (batch.state, batch.lease.owner) == (S.DELEGATED, None)
+        async with Running(works.worker("second")):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert (len(works.spark.runs), (await works.batch()).attempt) == (1, 1)
+
+    run(scenario())
+
+
+def test_a_worker_that_dies_after_the_start_leaves_a_run_whose_report_another_takes() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=30.0))
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker()):
+            await works.started()
+        await works.spark.finished()
+        async with Running(works.worker()):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert (len(works.spark.runs), (await works.batch()).attempt) == (1, 1)
+
+    run(scenario())
+
+
+def test_a_worker_without_the_engine_takes_a_finished_report_all_the_same() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=30.0))
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker()):
+            await works.started()
+        await works.spark.finished()
+        async with Running(works.worker(engines={})):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+
+    run(scenario())
+
+
+def test_a_worker_without_the_engine_leaves_a_run_that_is_at_work_to_itself() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=60.0))
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker()):
+            started = await works.started()
+        async with Running(works.worker(engines={})):
+            await works.site.clock.sleep(40.0)
+            batch = await works.batch()
+            assert (batch.state, batch.attempt, batch.run) == (S.DELEGATED, 1, replace_driver(started, batch))
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert len(works.spark.runs) == 1
+
+    run(scenario())
+
+
+def replace_driver(started: Batch, now: Batch) -> Any:
+    """The run as it was started, with the driver that has registered since."""
+    assert started.run is not None
+    assert now.run is not None
+    return replace(started.run, driver=now.run.driver, driver_run=now.run.driver_run)
+
+
+def test_everything_goes_wrong_once_and_each_row_is_published_once() -> None:
+    async def scenario() -> None:
+        wrong = [
+            Behaviour(Start.BUSY),
+            Behaviour(Start.UNREACHED),
+            Behaviour(Start.LOST, end=End.STOPPED, seconds=10.0),
+            Behaviour(Start.LOST, hidden=True, end=End.GONE, seconds=5.0),
+            Behaviour(end=End.GIVES_UP_OUTAGE, seconds=3.0),
+            Behaviour(end=End.FAILED, seconds=4.0),
+        ]
+        works = Works(*wrong, Behaviour(seconds=5.0), max_files=3)
+        for n in range(12):
+            await works.site.land(f"clicks/{n}", f"row-{n}", notify=1 + n % 2)
+        async with Running(works.worker(), works.worker(), works.worker()):
+            await works.site.settled(3600.0)
+        assert works.site.published() == Counter([f"row-{n}" for n in range(12)])
+        assert works.site.dead_letters() == []
+
+    run(scenario())
