@@ -52,6 +52,8 @@ def limits_of(config: ServiceSettings) -> Limits:
         conversions=config.conversions,
         pollers=config.pollers,
         attempts_max=config.attempts_max,
+        spark_poll_seconds=config.spark.poll,
+        spark_run_seconds_max=config.spark.run_max,
     )
 
 

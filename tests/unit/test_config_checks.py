@@ -21,6 +21,21 @@ SOUND: dict[str, Any] = {
 }
 
 
+SERVERLESS: dict[str, Any] = {
+    "application_id": "00f1abcd2efgh309",
+    "execution_role_arn": "arn:aws:iam::111122223333:role/headsaw-spark",
+    "entry_point": "s3://code/job.py",
+}
+
+
+def spark_glue(**changes: Any) -> dict[str, Any]:
+    return {"spark": {"glue": {"job_name": "headsaw", **changes}}}
+
+
+def spark_serverless(**changes: Any) -> dict[str, Any]:
+    return {"spark": {"emr_serverless": {**SERVERLESS, **changes}}}
+
+
 def problems_of(
     first: dict[str, Any] | None = None, second: dict[str, Any] | None = None, **changes: Any
 ) -> dict[str, str]:
@@ -35,6 +50,22 @@ def problems_of(
 
 def test_sound_settings_have_no_problem() -> None:
     assert problems_of() == {}
+
+
+@pytest.mark.parametrize(
+    ("engine", "engines"),
+    [
+        ("none", {}),
+        ("local", {}),
+        ("glue", spark_glue()),
+        ("glue", spark_glue(worker_type="G.8X", execution_class="STANDARD")),
+        ("emr-serverless", spark_serverless()),
+        ("emr-serverless", spark_serverless(executor_cores=16, executor_memory="120GiB")),
+        ("emr", {"spark": {"emr": {"cluster_id": "j-2AXXXXXXGAPLF", "entry_point": "s3://code/job.py"}}}),
+    ],
+)
+def test_a_dataset_may_name_any_engine_that_is_configured(engine: str, engines: dict[str, Any]) -> None:
+    assert problems_of({"spark": {"engine": engine}}, **engines) == {}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +106,34 @@ def test_sound_settings_have_no_problem() -> None:
         ({"default_dataset": "click"}, "default_dataset", "no dataset is called 'click' (did you mean clicks?)"),
         ({"default_dataset": "x"}, "default_dataset", "no dataset is called 'x' (use one of: clicks, orders)"),
         ({7: 1}, "7", "keys must be text"),
+        ({"spark": {"poll": 0.5}}, "spark.poll", "0.5 is too small (use 1s or more)"),
+        ({"spark": {"glue": {}}}, "spark.glue.job_name", "is required (add it: The name of the job definition.)"),
+        ({"spark": {"flink": {}}}, "spark.flink", "unknown key"),
+        (spark_glue(execution_class="flex"), "spark.glue.execution_class", "(use 'FLEX' or 'STANDARD')"),
+        (spark_glue(worker_type="G.4X"), "spark.glue", "FLEX has no G.4X workers (use G.1X, G.2X, or"),
+        (spark_glue(workers_min=9, workers_max=8), "spark.glue", "workers_min is above workers_max"),
+        (spark_glue(workers_max=1), "spark.glue.workers_max", "1 is too small (use 2 or more)"),
+        (spark_glue(timeout="60s"), "spark.glue.timeout", "'60s' is too small (use 5m or more)"),
+        (spark_glue(timeout="24h"), "spark.glue.timeout", "1d isn't below spark.run_max (1d) (lower it, or raise"),
+        (
+            {"spark": {"run_max": "3h", "emr_serverless": SERVERLESS}},
+            "spark.emr_serverless.timeout",
+            "4h isn't below spark.run_max (3h)",
+        ),
+        (spark_serverless(application_id="App"), "spark.emr_serverless.application_id", "doesn't have the right form"),
+        (spark_serverless(execution_role_arn="r"), "spark.emr_serverless.execution_role_arn", "the right form"),
+        (spark_serverless(entry_point="job.py"), "spark.emr_serverless.entry_point", "names no S3 object (write it as"),
+        (spark_serverless(archive="s3://b/a b"), "spark.emr_serverless.archive", "names no S3 object"),
+        (spark_serverless(archive="s3://b/a#b"), "spark.emr_serverless.archive", "without spaces, commas and '#'"),
+        (
+            spark_serverless(executor_memory="31GiB"),
+            "spark.emr_serverless",
+            "has no executors of 4 vCPUs and that memory (set executor_memory between 8GiB and 30GiB, or other",
+        ),
+        (spark_serverless(executor_cores=3), "spark.emr_serverless.executor_cores", "none of its values"),
+        (spark_serverless(executors_min=50), "spark.emr_serverless", "executors_min is above executors_max"),
+        ({"spark": {"emr": {"cluster_id": "x", "entry_point": "s3://code/job.py"}}}, "spark.emr.cluster_id", "form"),
+        ({"spark": {"local": {"cores": 0}}}, "spark.local.cores", "0 is too small (use 1 or more)"),
     ],
 )
 def test_a_setting_of_the_service_is_refused_in_plain_words(changes: dict[Any, Any], path: str, words: str) -> None:
@@ -108,7 +167,17 @@ def test_a_setting_of_the_service_is_refused_in_plain_words(changes: dict[Any, A
         ({"where": " "}, "where", "it is empty"),
         ({"select": ["a", ""]}, "select[1]", "it is empty"),
         ({"select": "a"}, "select", "must be a list, not 'a' (write it as [a, b]"),
-        ({"spark": {"engine": "glue"}}, "spark.engine", "'glue' is not available in this version (use none)"),
+        (
+            {"spark": {"engine": "glue"}},
+            "spark.engine",
+            "'glue' is asked for, but there is no spark.glue (add spark.glue with its job_name beside datasets",
+        ),
+        (
+            {"spark": {"engine": "emr-serverless"}},
+            "spark.engine",
+            "there is no spark.emr_serverless (add spark.emr_serverless with its application_id",
+        ),
+        ({"spark": {"engine": "emr"}}, "spark.engine", "there is no spark.emr (add spark.emr with its cluster_id"),
         ({"spark": {"engine": "flink"}}, "spark.engine", "'flink' is none of its values"),
         ({"include": ["s3://landing/clicks/*"]}, "include[0]", "can't match any key under the source"),
         ({"include": ["/*.gz"]}, "include[0]", "write what follows the source prefix, such as *.ndjson.gz"),

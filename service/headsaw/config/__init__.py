@@ -3,6 +3,13 @@
 `load` returns settings that hold together, or raises ConfigError with every problem at once, each by path and remedy.
 """
 
+from headsaw.config.engines import (
+    EmrServerlessSettings,
+    EmrSettings,
+    EngineSettings,
+    GlueSettings,
+    LocalSparkSettings,
+)
 from headsaw.config.load import CONFIG_VARIABLE, load
 from headsaw.config.reference import config_schema
 from headsaw.config.settings import DrainSettings, HttpSettings, LeaseSettings, LogSettings, ServiceSettings
@@ -10,8 +17,13 @@ from headsaw.config.settings import DrainSettings, HttpSettings, LeaseSettings, 
 __all__ = [
     "CONFIG_VARIABLE",
     "DrainSettings",
+    "EmrServerlessSettings",
+    "EmrSettings",
+    "EngineSettings",
+    "GlueSettings",
     "HttpSettings",
     "LeaseSettings",
+    "LocalSparkSettings",
     "LogSettings",
     "ServiceSettings",
     "config_schema",

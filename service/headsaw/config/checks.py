@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from headsaw.config.engines import RUN_MAX_SECONDS, TIMEOUT_SECONDS
 from headsaw.config.suggest import closest
 from headsaw.core.inference import hint_path
 from headsaw.core.settings import (
@@ -35,8 +36,8 @@ _TEXTS = TypeAdapter(tuple[str, ...])
 _ENGINE: TypeAdapter[Engine] = TypeAdapter(Engine)
 _HINTS = TypeAdapter(dict[str, str])
 
-ENGINES_AVAILABLE: tuple[Engine, ...] = ("none",)
-"""The Spark engines that this version can start; drop `_engines` when all of them can."""
+_SECTIONS: Mapping[str, str] = {"glue": "job_name", "emr-serverless": "application_id", "emr": "cluster_id"}
+"""The engines that need a section of their own below `spark`, called as they are but for the dash, and its main key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ def cross_checks(written: Mapping[str, object]) -> list[Problem]:
     problems = [*_queues(written), *_log(written), *_names(datasets), *_default_dataset(written, datasets)]
     problems += _prefixes(written, datasets)
     for dataset in datasets:
-        problems += [*_globs(dataset), *_hints(dataset), *_directories(dataset), *_engine(dataset)]
-    return problems + list(_ages(written, datasets))
+        problems += [*_globs(dataset), *_hints(dataset), *_directories(dataset), *_engine(written, dataset)]
+    return [*problems, *_ages(written, datasets), *_run_limits(written)]
 
 
 def _sound(kind: TypeAdapter[T], value: object) -> T | None:
@@ -218,11 +219,33 @@ def _directories(dataset: _Dataset) -> Iterator[Problem]:
         seen.add(name.lower())
 
 
-def _engine(dataset: _Dataset) -> Iterator[Problem]:
-    """Only engines that this version can start are asked for."""
-    if dataset.engine is not None and dataset.engine not in ENGINES_AVAILABLE:
-        path = f"{dataset.path}.spark.engine"
-        yield Problem(path, f"{dataset.engine!r} is not available in this version", "use none")
+def _engine(written: Mapping[str, object], dataset: _Dataset) -> Iterator[Problem]:
+    """An engine that is asked for is configured; `none` and `local` need nothing."""
+    if dataset.engine is None or dataset.engine not in _SECTIONS:
+        return
+    section = _section(dataset.engine)
+    if _keys(written.get("spark")).get(section) is None:
+        message = f"{dataset.engine!r} is asked for, but there is no spark.{section}"
+        remedy = (
+            f"add spark.{section} with its {_SECTIONS[dataset.engine]} beside datasets (docs/spark.md), or use none"
+        )
+        yield Problem(f"{dataset.path}.spark.engine", message, remedy)
+
+
+def _section(engine: str) -> str:
+    """The key below `spark` that configures the engine."""
+    return engine.replace("-", "_")
+
+
+def _run_limits(written: Mapping[str, object]) -> Iterator[Problem]:
+    """An engine ends a run before headsaw gives it up, so that no run goes on that nobody waits for."""
+    spark = _keys(written.get("spark"))
+    run_max = _sound(_DURATION, spark.get("run_max", RUN_MAX_SECONDS))
+    for section in ("glue", "emr_serverless"):  # a step of EMR's has no time limit of its own
+        timeout = _sound(_DURATION, _keys(spark.get(section)).get("timeout", TIMEOUT_SECONDS))
+        if section in spark and run_max is not None and timeout is not None and timeout >= run_max:
+            message = f"{format_duration(timeout)} isn't below spark.run_max ({format_duration(run_max)})"
+            yield Problem(f"spark.{section}.timeout", message, "lower it, or raise spark.run_max")
 
 
 def _ages(written: Mapping[str, object], datasets: list[_Dataset]) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, WithJsonSchema
 
+from headsaw.config.engines import EngineSettings
 from headsaw.config.suggest import closest
 from headsaw.core.settings import DatasetSettings, Duration, S3Prefix, Settings, Size, Text, refusal
 from headsaw.errors import UsageError
@@ -172,6 +173,7 @@ class ServiceSettings(Settings):
     drain: DrainSettings = Field(DrainSettings(), description="What happens at SIGTERM.")
     http: HttpSettings = Field(HttpSettings(), description="Where metrics and probes are served.")
     log: LogSettings = Field(LogSettings(), description="What is logged, and how.")
+    spark: EngineSettings = Field(EngineSettings(), description="Where Spark runs that take large batches.")
 
     @property
     def visibility_seconds(self) -> float:

@@ -277,7 +277,7 @@ Engine = Literal["none", "local", "glue", "emr-serverless", "emr"]
 class SparkSettings(Settings):
     """Which engine takes a batch that is too large for a worker, and from which size on."""
 
-    engine: Engine = Field("none", description="Where Spark runs. This version knows `none` only.")
+    engine: Engine = Field("none", description="Where Spark runs: one of the engines below the file's own `spark`.")
     min_bytes: Size = Field(
         ByteSize(2 * 1024**3), ge=1, description="The stored size from which on Spark takes a batch."
     )
