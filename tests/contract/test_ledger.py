@@ -17,7 +17,20 @@ from headsaw.adapters.memory.clock import VirtualClock
 from headsaw.adapters.memory.table import MemoryTable
 from headsaw.adapters.table import Absent, Cancelled, Put, Table, Written
 from headsaw.core import lifecycle
-from headsaw.core.lifecycle import Commit, Fail, Finish, GiveUp, Release, Renew, Retry, Start, Take, advance
+from headsaw.core.lifecycle import (
+    Commit,
+    Delegate,
+    Fail,
+    Finish,
+    GiveUp,
+    Release,
+    Renew,
+    Retry,
+    Start,
+    Take,
+    Wait,
+    advance,
+)
 from headsaw.core.model import (
     Batch,
     BatchId,
@@ -31,6 +44,7 @@ from headsaw.core.model import (
     Source,
     SourceFile,
     SourceSpan,
+    SparkRun,
     WorkerId,
 )
 from headsaw.core.settings import DatasetSettings
@@ -317,6 +331,62 @@ async def test_a_failed_batch_whose_file_was_redriven_is_not_retried(ledger: Tab
 
 
 # --- settings and schemas
+
+
+async def delegated(ledger: TableLedger, name: str) -> Batch:
+    return await applied(ledger, await claimed(ledger, name, files(name)), Delegate("glue", NOW, "large"))
+
+
+async def test_a_batch_waits_for_its_run_in_the_due_index_and_is_nobodys(ledger: TableLedger) -> None:
+    waiting = await applied(ledger, await delegated(ledger, "b1"), Wait(NOW + 30, "jr_1"))
+    assert (waiting.lease.owner, waiting.due_at) == (None, NOW + 30)
+    read = await ledger.batch(BatchId("b1"))
+    assert read is not None
+    assert (read, read.route) == (waiting, "large")
+    assert read.run == SparkRun("glue", NOW, "jr_1")
+
+
+async def test_of_many_drivers_at_once_one_registers_and_may_do_so_again(ledger: TableLedger) -> None:
+    await delegated(ledger, "b1")
+    drivers = [f"driver-{number}" for number in range(20)]
+    answers = await asyncio.gather(*(ledger.register_driver(BatchId("b1"), 1, driver, None) for driver in drivers))
+    (winner,) = [driver for driver, answer in zip(drivers, answers, strict=True) if answer is not None]
+    again = await ledger.register_driver(BatchId("b1"), 1, winner, None)
+    assert again is not None
+    assert again.run is not None
+    assert again.run.driver == winner
+
+
+async def test_only_the_attempt_that_waits_takes_a_driver(ledger: TableLedger) -> None:
+    batch = await delegated(ledger, "b1")
+    assert await ledger.register_driver(BatchId("b1"), 2, "early", None) is None
+    assert await ledger.register_driver(BatchId("nobody"), 1, "lost", None) is None
+    released = await applied(ledger, batch, Release(NOW))
+    assert await ledger.register_driver(BatchId("b1"), 1, "late", None) is None
+    assert await ledger.batch(BatchId("b1")) == released
+
+
+async def test_a_driver_that_registers_beside_the_holder_stops_neither(ledger: TableLedger) -> None:
+    before = await delegated(ledger, "b1")
+    assert await ledger.register_driver(BatchId("b1"), 1, "driver", "jr_2") is not None
+    await applied(ledger, before, Wait(NOW + 30, "jr_1"))  # by a holder who hasn't heard of it
+    read = await ledger.batch(BatchId("b1"))
+    assert read is not None
+    assert read.run == SparkRun("glue", NOW, "jr_1", "driver", "jr_2")
+
+
+async def test_an_attempt_that_rolls_back_takes_a_registration_along_that_nobody_has_read(ledger: TableLedger) -> None:
+    before = await delegated(ledger, "b1")
+    assert await ledger.register_driver(BatchId("b1"), 1, "driver", "jr_1") is not None
+    await applied(ledger, before, Fail(NOW, "the run failed"))  # decided before the registration
+    read = await ledger.batch(BatchId("b1"))
+    assert read is not None
+    assert (read.attempt, read.run) == (2, None)
+    taken = await applied(ledger, read, Take(WorkerId("w2"), NOW + 60))
+    await applied(ledger, taken, Delegate("glue", NOW + 1))
+    second = await ledger.register_driver(BatchId("b1"), 2, "second", None)
+    assert second is not None
+    assert second.run == SparkRun("glue", NOW + 1, None, "second", None)
 
 
 async def test_a_settings_snapshot_is_found_by_its_hash(ledger: TableLedger) -> None:
