@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -47,8 +48,8 @@ def default_folder() -> Path:
 class LocalSpark:
     """Runs under `folder`, at most `runs_max` at once over all workers of this machine.
 
-    `python` is an interpreter that has headsaw and pyspark (by default this one). `command` takes the job's place in
-    tests: it gets the same arguments.
+    `python` has headsaw and pyspark (by default the one that asks), `memory_bytes` is the memory of its Java. `command`
+    takes the job's place in tests: it gets the same arguments.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class LocalSpark:
         command: Sequence[str] | None = None,
         runs_max: int = 2,
         cores: int | None = None,
+        memory_bytes: int = 1024**3,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._folder = folder or default_folder()
@@ -66,6 +68,7 @@ class LocalSpark:
         self._command = tuple(command) if command else (self._python, "-m", "headsaw.spark.job")
         self._runs_max = runs_max
         self._cores = cores or os.cpu_count() or 1
+        self._memory_mib = memory_bytes // 1024**2
         self._stop_seconds = stop_seconds
         self._checked = command is not None
 
@@ -162,12 +165,15 @@ class LocalSpark:
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.sql.catalogImplementation": "in-memory",
         }
-        configured = " ".join(f"--conf {name}={value}" for name, value in options.items())
+        arguments = [
+            *("--master", f"local[{self._cores},{_TASK_FAILURES_MAX}]", "--driver-memory", f"{self._memory_mib}m"),
+            *(part for name, value in options.items() for part in ("--conf", f"{name}={value}")),
+        ]
         return {
             **inherited,
             "PYSPARK_PYTHON": self._python,
             "PYSPARK_DRIVER_PYTHON": self._python,
-            "PYSPARK_SUBMIT_ARGS": f"--master local[{self._cores},{_TASK_FAILURES_MAX}] {configured} pyspark-shell",
+            "PYSPARK_SUBMIT_ARGS": shlex.join([*arguments, "pyspark-shell"]),
             "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_LOCAL_DIRS": str(folder / _SCRATCH),
         }

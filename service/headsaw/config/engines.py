@@ -123,6 +123,10 @@ class LocalSparkSettings(Settings):
     )
     cores: int | None = Field(None, ge=1, le=1024, description="CPUs of a run. Default: all of them.")
     memory: Size = Field(ByteSize(_GIB), ge=512 * 1024**2, description="The memory of a run's Java.")
+    runs_max: int = Field(2, ge=1, le=64, description="How many runs may be at work on the machine at once.")
+    folder: Text | None = Field(
+        None, description="Where runs are kept for a day. Default: a folder of the user's own in the temporary one."
+    )
 
 
 class EngineSettings(Settings):
