@@ -79,7 +79,10 @@ class UploadOutput:
 
 
 class UploadOutputs:
-    """`core.conversion.Outputs` of one conversion. `created` has every upload, finished or not."""
+    """`core.conversion.Outputs` of one conversion. `created` has every upload, finished or not.
+
+    `task` is in the names of its outputs, so that no two conversions for one attempt at a batch share a name.
+    """
 
     def __init__(
         self,
@@ -90,10 +93,12 @@ class UploadOutputs:
         settings: DatasetSettings,
         quarantine: S3Prefix,
         new_token: Callable[[], str],
+        task: int = INLINE_TASK,
     ) -> None:
         self._bridge = bridge
         self._store = store
         self._clock = clock
+        self._task = task
         self._batch = batch
         self._settings = settings
         self._quarantine = quarantine
@@ -105,7 +110,7 @@ class UploadOutputs:
         """A new pending upload under its final key."""
         place = self._settings.destination if kind is OutputKind.TABLE else self._quarantine
         directory = partition if kind is OutputKind.TABLE else f"{self._batch.dataset}/{partition}".rstrip("/")
-        name = f"{output_stem(self._batch, INLINE_TASK, len(self.created))}{SUFFIX[kind]}"
+        name = f"{output_stem(self._batch, self._task, len(self.created))}{SUFFIX[kind]}"
         key = place.key(f"{directory}/{name}" if directory else name)
         token = self._new_token()
         upload_id = self._bridge.call(self._store.create_upload(place.bucket, key, {TOKEN_METADATA: token}))

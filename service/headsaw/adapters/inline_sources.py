@@ -27,10 +27,12 @@ DENIED_PROBES_MAX = 16
 
 
 class Bridge:
-    """Lets the conversion's thread run coroutines on the loop; closed, calls raise LeaseLost, also those under way."""
+    """Lets the conversion's thread run coroutines on the loop (by default the running one); closed, calls raise
+    LeaseLost, also those under way.
+    """
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._closed = False
         self._under_way: set[Future[Any]] = set()
@@ -231,13 +233,7 @@ class StoredSource:
             yield from self._streamed()
 
     def _streamed(self) -> Iterator[bytes]:
-        ahead = ReadAhead(open_source(self._store, self._source))
-        self._bridge.call(ahead.start())
-        try:
-            while (chunk := self._bridge.call(ahead.next())) is not None:
-                yield chunk
-        finally:
-            self._bridge.soon(ahead.stop)
+        yield from read_ahead(self._bridge, open_source(self._store, self._source))
 
 
 def open_source(store: ObjectStore, source: Source) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -247,6 +243,17 @@ def open_source(store: ObjectStore, source: Source) -> AbstractAsyncContextManag
             return store.read(bucket, key, etag=etag, version_id=version_id)
         case RecordRange(_, bucket, key, offset, length):
             return store.read(bucket, key, start=offset, length=length)
+
+
+def read_ahead(bridge: Bridge, opening: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Iterator[bytes]:
+    """From the thread: the stream's chunks, read a few ahead."""
+    ahead = ReadAhead(opening)
+    bridge.call(ahead.start())
+    try:
+        while (chunk := bridge.call(ahead.next())) is not None:
+            yield chunk
+    finally:
+        bridge.soon(ahead.stop)
 
 
 class ReadAhead:

@@ -7,13 +7,26 @@ from collections.abc import Sequence
 
 from headsaw.convert.choice import ParserChoice, parser_choice
 from headsaw.convert.conversion import run
+from headsaw.convert.decode import HEAD_BYTES, is_plain
 from headsaw.convert.expressions import check_expressions
 from headsaw.convert.job import Job
 from headsaw.convert.parser import Parser, ParseRules
+from headsaw.convert.survey import Observer, RangeLines, range_begins
 from headsaw.core.conversion import ConversionReport, Outputs, SchemaBook, SourceStream
 from headsaw.core.settings import DatasetSettings
 
-__all__ = ["MEMORY_BYTES", "ParserChoice", "check_expressions", "convert", "parser_choice"]
+__all__ = [
+    "HEAD_BYTES",
+    "MEMORY_BYTES",
+    "Observer",
+    "ParserChoice",
+    "RangeLines",
+    "check_expressions",
+    "convert",
+    "is_plain",
+    "parser_choice",
+    "range_begins",
+]
 
 MEMORY_BYTES = 128 * 1024**2
 

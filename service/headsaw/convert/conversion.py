@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from headsaw.convert.accounts import Account
 from headsaw.convert.background import Background
 from headsaw.convert.blocks import SMALL_FILE_BYTES, Block
-from headsaw.convert.decode import Decode
 from headsaw.convert.delivery import Delivery
-from headsaw.convert.frame import Framed, Framer, Run
+from headsaw.convert.frame import Framed, Run
 from headsaw.convert.growth import Growth
 from headsaw.convert.job import Job
 from headsaw.convert.memory import keep_memory, release_memory
+from headsaw.convert.opening import opened
 from headsaw.convert.parser import Parsed
 from headsaw.core.conversion import ConversionReport, Notice, Rejection, RejectReason
 from headsaw.core.inference import Rules, Seen
@@ -112,8 +112,7 @@ class _Attempt:
         """The source is in blocks to its end, or rejected."""
         source = self._job.sources[index]
         account = self.delivery.accounts[index] = Account(index)
-        decode = Decode(source.chunks(), name=source.key)
-        framer = Framer(decode, self._job.settings.line.max_bytes)
+        decode, framer = opened(source, self._job.settings.line.max_bytes)
         held: list[Framed] = []
         size = 0
         try:

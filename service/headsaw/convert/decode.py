@@ -14,27 +14,36 @@ EXPANSION_FREE_BYTES = 1024**3
 EXPANSION_RATIO_MAX = 250
 """Beyond EXPANSION_FREE_BYTES, decompressed bytes are at most this many times the stored ones; logs stay under 100."""
 
-_HEAD_BYTES = 16
+HEAD_BYTES = 16
+"""What a source is, its first bytes tell, so many of them."""
+
 _MAGIC_BYTES = 6
 
 
 class Decode:
-    """The NDJSON bytes of one source. `notes` says afterwards what was odd about it but no reason to reject it."""
+    """The NDJSON bytes of one source. `notes` says afterwards what was odd about it but no reason to reject it.
 
-    def __init__(self, chunks: Iterator[bytes], *, name: str = "") -> None:
+    `plain`: they are the chunks, whatever those look like.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], *, name: str = "", plain: bool = False) -> None:
         self._chunks = chunks
         self._name = name
+        self._known_plain = plain
         self._stored = 0
         self._plain = 0
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[bytes]:
         """The decompressed pieces; raises SourceUnreadable."""
+        if self._known_plain:
+            yield from self._cut(self._chunks)
+            return
         head = b""
         for chunk in self._chunks:
             self._stored += len(chunk)
             head += chunk
-            if len(head) >= _HEAD_BYTES:
+            if len(head) >= HEAD_BYTES:
                 break
         codec = _codec(head, self._name)
         pieces = self._cut(self._stored_pieces(head)) if codec is None else self._members(head, codec)
@@ -107,6 +116,15 @@ class Decode:
         if other is not None:
             raise SourceUnreadable(RejectReason.CORRUPT_STREAM, f"a {other} stream follows the {codec.name} stream")
         self.notes.append(f"bytes after the last {codec.name} member were ignored")
+
+
+def is_plain(head: bytes, name: str) -> bool:
+    """A source of that name whose first HEAD_BYTES are `head` is NDJSON as it is stored: not compressed, no UTF-16."""
+    try:
+        _refuse_wide(head)
+        return _codec(head, name) is None
+    except SourceUnreadable:
+        return False
 
 
 def _codec(head: bytes, name: str) -> Codec | None:

@@ -60,13 +60,16 @@ Framed = Run | LongLine | BlankLine
 
 
 class Framer:
-    """Frames one file; memory is bounded by the line limit and a piece."""
+    """Frames one file, or whole lines of it that begin at a later `line` and `offset`.
 
-    def __init__(self, pieces: Iterable[bytes], line_bytes_max: int) -> None:
+    Memory is bounded by the line limit and a piece.
+    """
+
+    def __init__(self, pieces: Iterable[bytes], line_bytes_max: int, *, line: int = 0, offset: int = 0) -> None:
         self._pieces = pieces
         self._max = line_bytes_max
-        self._line = 0
-        self._offset = 0
+        self._line = line
+        self._offset = offset
         self._open = _OpenLine(line_bytes_max)
         self.bytes = 0
         """Decompressed bytes so far."""
@@ -90,8 +93,16 @@ class Framer:
 
     def _without_bom(self) -> Iterator[bytes]:
         """The pieces, none empty; a file that is nothing but a byte order mark has one empty line."""
-        start = b""
         pieces = iter(self._pieces)
+        if self._offset == 0:
+            yield from self._beginning(pieces)
+        for piece in pieces:
+            self.bytes += len(piece)
+            if piece:
+                yield piece
+
+    def _beginning(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        start = b""
         for piece in pieces:
             self.bytes += len(piece)
             start += piece
@@ -103,10 +114,6 @@ class Framer:
             self._open.begun = not start
         if start:
             yield start
-        for piece in pieces:
-            self.bytes += len(piece)
-            if piece:
-                yield piece
 
     def _closed(self) -> Iterator[Framed]:
         """The open line, which has its newline now unless the file has ended."""
