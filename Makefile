@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEPLOY_TOOLS := $(VENV)/deploy/.installed
 # Spark (half a gigabyte) only where its Java is; without it the Spark tests are skipped, and say so.
-SPARK := $(if $(shell command -v java 2>/dev/null),$(VENV)/spark/.installed)
+SPARK_STAMP := $(VENV)/spark/.ready
+SPARK := $(if $(shell command -v java 2>/dev/null),$(SPARK_STAMP))
 EMULATOR_LOCK := service/headsaw/demo/ministack-requirements.txt
 # Local implementations of AWS's services for tests/contract; those in Java only where java and mvn are, otherwise their tests are skipped, and say so.
 SERVICES := $(VENV)/services
@@ -17,7 +18,7 @@ NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo simulate chaos format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo spark spark-dist simulate chaos format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -149,10 +150,17 @@ $(DEPLOY_TOOLS): requirements/deploy.txt | $(STAMP)
 	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(VENV)/spark/.installed: requirements/spark.txt | $(STAMP)
+spark: $(READY) $(SPARK_STAMP)  ## The environment of local Spark runs: pyspark, and everything that is in .venv
+	@command -v java > /dev/null || { echo "Spark needs Java, which isn't on the PATH: install version 17 (Debian: openjdk-17-jre-headless)"; exit 1; }
+
+# What .venv has is seen through a link, so both are always of one version, the native parser too.
+$(SPARK_STAMP): requirements/spark.txt | $(STAMP)
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv --without-pip $(@D)
 	@echo "Installing Spark into $(@D) (half a minute, once) ..."
 	@$(PYTHON) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+	@echo "import os, site, sys; site.addsitedir(site.getsitepackages([os.path.dirname(sys.prefix)])[0])" \
+		> $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/headsaw.pth
+	@$(@D)/bin/python -c 'import headsaw.convert, pyspark'
 	@touch $@
 
 services: $(SERVICES_READY)  ## Local implementations of AWS's services that tests/contract runs over
@@ -174,8 +182,8 @@ contracts-real: $(READY) $(SERVICES_READY)  ## The contract suites over every im
 image: $(READY)  ## Build the image, run it hardened, and check it
 	deploy/image/build-and-run.sh
 
-demo: $(READY)  ## The whole service on this machine: generated events, an embedded AWS, real workers, an audit
-	$(BIN)/headsaw demo
+demo: $(READY) $(if $(SPARK_OVER),spark)  ## The whole service on this machine: generated events, an embedded AWS, real workers, an audit; SPARK_OVER=5MB
+	$(BIN)/headsaw demo $(if $(SPARK_OVER),--spark-over $(SPARK_OVER))
 
 SEEDS ?= 1000
 START ?= 0
