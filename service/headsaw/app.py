@@ -4,11 +4,12 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from random import SystemRandom
 
 from headsaw.adapters.connect import Connected, connect
+from headsaw.adapters.engines import spark_engines
 from headsaw.adapters.inline import InlineConverter
 from headsaw.config import ServiceSettings
 from headsaw.convert import parser_choice
@@ -17,6 +18,7 @@ from headsaw.core.model import WorkerId
 from headsaw.core.settings import S3Prefix
 from headsaw.errors import Outage, UsageError
 from headsaw.http import Health, keep_checking, serve
+from headsaw.ports import SparkJobs
 from headsaw.telemetry import Telemetry, open_telemetry
 from headsaw.worker.context import Context, Limits, Place, World
 from headsaw.worker.publisher import UploadPublisher
@@ -69,7 +71,12 @@ def place_of(config: ServiceSettings) -> Place:
 
 
 def build_worker(
-    config: ServiceSettings, aws: Connected, converter: InlineConverter, worker: WorkerId, tell: Callable[[Fact], None]
+    config: ServiceSettings,
+    aws: Connected,
+    converter: InlineConverter,
+    engines: Mapping[str, SparkJobs],
+    worker: WorkerId,
+    tell: Callable[[Fact], None],
 ) -> Worker:
     """A worker over these ports, not running yet."""
     world = World(
@@ -80,6 +87,7 @@ def build_worker(
         converter=converter,
         publisher=UploadPublisher(aws.store),
         clock=aws.clock,
+        engines=engines,
     )
     context = Context(worker, world, limits_of(config), place_of(config), tell, SystemRandom())
     return Worker(context, config.datasets, config.default_dataset)
@@ -163,7 +171,8 @@ async def run_service(config: ServiceSettings) -> int:
                 threads=config.conversions,
                 memory_bytes=int(config.memory_bytes),
             )
-            worker = build_worker(config, aws, converter, worker_name, telemetry.tell)
+            engines = await spark_engines(config.spark, aws.client)
+            worker = build_worker(config, aws, converter, engines, worker_name, telemetry.tell)
             telemetry.tell(
                 WorkerStarted(headsaw_version(), worker_name, len(datasets), config.conversions, parser.name)
             )

@@ -40,6 +40,9 @@ _READ_SECONDS: Final = {
 }
 _READ_SECONDS_DEFAULT = 30.0
 
+_TRIED_ONCE: Final = frozenset({"glue", "emr"})
+"""Services that have no token for a start: a repeat of one whose answer was lost would start a second run."""
+
 _USER_AGENT: Final = f"headsaw botocore/{botocore.__version__}"
 """Given whole: botocore would put its own together anew for every call, at a twelfth of the call's cost."""
 
@@ -107,7 +110,7 @@ class Aws:
 
     def _config(self, service: str) -> AioConfig:
         return AioConfig(
-            retries={"mode": "standard", "total_max_attempts": self._tries},
+            retries={"mode": "standard", "total_max_attempts": 1 if service in _TRIED_ONCE else self._tries},
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS.get(service, _READ_SECONDS_DEFAULT),
             max_pool_connections=self._connections,
@@ -224,7 +227,7 @@ def translate(error: Exception, doing: str) -> HeadsawError | None:
 def _translate_answer(error: boto.ClientError, doing: str) -> HeadsawError | None:
     code = error_code(error)
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    what = f"{doing}: {code}: {_redacted(str(error.response.get('Error', {}).get('Message', '')))}"
+    what = f"{doing}: {told(error)}"
     if str(error.operation_name).startswith(("AssumeRole", "GetSession", "GetRoleCredentials")):
         return AccessDenied(f"{what}; the process's role can't be assumed just now")
     if code in _MISSING:
@@ -249,9 +252,10 @@ def error_code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _redacted(message: str) -> str:
-    """The message without object keys: AWS names whole object ARNs when it denies access."""
-    return re.sub(r"(arn:aws[\w-]*:s3:::[^/\s\"']+/)[^\s\"']*", r"\1…", " ".join(message.split()))
+def told(error: boto.ClientError) -> str:
+    """AWS's code and message on one line, without object keys: AWS names whole object ARNs when it denies access."""
+    message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
+    return f"{error_code(error)}: " + re.sub(r"((?:arn:aws[\w-]*:s3:::|s3://)[^/\s\"']+/)[^\s\"']*", r"\1…", message)
 
 
 def _one_line(error: Exception) -> str:

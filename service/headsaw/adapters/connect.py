@@ -1,8 +1,9 @@
 """Everything that a configuration names in AWS, connected: queues, ledger, buckets, one clock."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
@@ -23,13 +24,14 @@ CountCall = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The ports over AWS. Open until the context that made them ends."""
+    """The ports over AWS, and what makes the client of another service. Open until the context that made them ends."""
 
     queues: tuple[SqsQueue, ...]
     dlq: SqsQueue
     ledger: TableLedger
     store: S3ObjectStore
     clock: LedgerClock
+    client: Callable[[str], Awaitable[Any]]
 
 
 def not_counted(service: str, operation: str) -> None:
@@ -43,7 +45,8 @@ async def connect(
     """Clients exist, nothing was asked of AWS yet. Raises UsageError where region or endpoint are wrong."""
     clock = LedgerClock()
     async with Aws(region=config.region, clock=clock, connections=connections(config)) as aws:
-        sqs, s3, dynamodb = [await _counted(aws, service, count) for service in ("sqs", "s3", "dynamodb")]
+        client = partial(_counted, aws, count)
+        sqs, s3, dynamodb = [await client(service) for service in ("sqs", "s3", "dynamodb")]
         yield Connected(
             queues=tuple(SqsQueue(sqs, url) for url in config.queue_urls),
             dlq=SqsQueue(sqs, config.dlq_url),
@@ -55,6 +58,7 @@ async def connect(
             ),
             store=S3ObjectStore(s3, bucket_owners(config)),
             clock=clock,
+            client=client,
         )
 
 
@@ -68,7 +72,7 @@ def connections(config: ServiceSettings) -> int:
     return max(64, config.conversions * conversion + 16, config.pollers * len(config.queue_urls) + 32)
 
 
-async def _counted(aws: Aws, service: str, count: CountCall) -> Any:
+async def _counted(aws: Aws, count: CountCall, service: str) -> Any:
     client = await aws.client(service)
 
     def sent(operation_name: str, **_: object) -> None:

@@ -7,6 +7,7 @@ from headsaw.config.engines import (
     EmrServerlessSettings,
     EmrSettings,
     EngineSettings,
+    ExecutorSettings,
     GlueSettings,
     LocalSparkSettings,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "EmrServerlessSettings",
     "EmrSettings",
     "EngineSettings",
+    "ExecutorSettings",
     "GlueSettings",
     "HttpSettings",
     "LeaseSettings",

@@ -60,8 +60,8 @@ class GlueSettings(Settings):
         return self
 
 
-class _ExecutorSettings(Settings):
-    """How large a run of EMR's is, and what it runs."""
+class ExecutorSettings(Settings):
+    """What an EMR run is made of, with servers or without."""
 
     entry_point: S3Object = Field(description="The job script, `s3://…/job.py`; `make spark-dist` makes it.")
     archive: S3Object | None = Field(
@@ -85,7 +85,7 @@ class _ExecutorSettings(Settings):
         return self
 
 
-class EmrServerlessSettings(_ExecutorSettings):
+class EmrServerlessSettings(ExecutorSettings):
     """The EMR Serverless application that takes batches; docs/spark.md says how it is made."""
 
     application_id: str = Field(pattern=r"^[0-9a-z]{1,64}$", description="The application's id.")
@@ -106,7 +106,7 @@ class EmrServerlessSettings(_ExecutorSettings):
         return self
 
 
-class EmrSettings(_ExecutorSettings):
+class EmrSettings(ExecutorSettings):
     """The EMR cluster that takes batches as steps."""
 
     cluster_id: str = Field(pattern=r"^j-[A-Z0-9]{1,62}$", description="The cluster's id, `j-…`.")
