@@ -16,7 +16,7 @@ from headsaw.convert import parser_choice
 from headsaw.core.facts import Fact, NativePassedOver, TaskDied, Where, WorkerStarted
 from headsaw.core.model import WorkerId
 from headsaw.core.settings import S3Prefix
-from headsaw.errors import Outage, UsageError
+from headsaw.errors import AccessDenied, Outage, UsageError
 from headsaw.http import Health, keep_checking, serve
 from headsaw.ports import SparkJobs
 from headsaw.telemetry import Telemetry, open_telemetry
@@ -129,9 +129,9 @@ async def _check_writable(aws: Connected, what: str, place: S3Prefix) -> None:
         upload = await aws.store.create_upload(place.bucket, key, {})
         await aws.store.abort_upload(place.bucket, key, upload)
     except Outage as outage:
-        raise type(outage)(
-            f"{what}: {place} can't be written to: {outage}; allow s3:PutObject and s3:AbortMultipartUpload there"
-        ) from None
+        denied = isinstance(outage, AccessDenied)
+        remedy = "; allow s3:PutObject and s3:AbortMultipartUpload there" if denied else ""
+        raise type(outage)(f"{what}: {place} can't be written to: {outage}{remedy}") from None
 
 
 class Signals:
