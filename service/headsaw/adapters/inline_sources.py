@@ -239,10 +239,20 @@ class StoredSource:
 def open_source(store: ObjectStore, source: Source) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
     """The source's stored bytes as a stream."""
     match source:
-        case SourceFile(bucket, key, etag, _, version_id):
-            return store.read(bucket, key, etag=etag, version_id=version_id)
+        case SourceFile():
+            return open_range(store, source, 0, None)
         case RecordRange(_, bucket, key, offset, length):
             return store.read(bucket, key, start=offset, length=length)
+
+
+def open_range(
+    store: ObjectStore, source: SourceFile, start: int, stop: int | None
+) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    """Bytes [start, stop) of the object as a stream."""
+    length = None if stop is None else stop - start
+    return store.read(
+        source.bucket, source.key, etag=source.etag, version_id=source.version_id, start=start, length=length
+    )
 
 
 def read_ahead(bridge: Bridge, opening: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Iterator[bytes]:

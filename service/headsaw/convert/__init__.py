@@ -5,10 +5,12 @@ Plain synchronous code, free of AWS and asyncio; `core.conversion` has the proto
 
 from collections.abc import Sequence
 
+from headsaw.convert.accounts import over_budget
 from headsaw.convert.choice import ParserChoice, parser_choice
 from headsaw.convert.conversion import run
 from headsaw.convert.decode import HEAD_BYTES, is_plain
 from headsaw.convert.expressions import check_expressions
+from headsaw.convert.growth import Growth
 from headsaw.convert.job import Job
 from headsaw.convert.parser import Parser, ParseRules
 from headsaw.convert.survey import Observer, RangeLines, range_begins
@@ -18,12 +20,14 @@ from headsaw.core.settings import DatasetSettings
 __all__ = [
     "HEAD_BYTES",
     "MEMORY_BYTES",
+    "Growth",
     "Observer",
     "ParserChoice",
     "RangeLines",
     "check_expressions",
     "convert",
     "is_plain",
+    "over_budget",
     "parser_choice",
     "range_begins",
 ]

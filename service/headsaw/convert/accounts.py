@@ -31,8 +31,13 @@ class Account:
         if self.unknown_rows and settings.table_schema.mode == "strict":
             detail = f"{self.unknown_rows} lines have keys that the table schema lacks"
             return Rejection(self.source, RejectReason.STRICT_SCHEMA, detail)
-        content = self.rows + self.filtered + self.quarantined
-        if ended and self.quarantined > settings.max_bad_fraction * content:
-            detail = f"{self.quarantined} of {content} lines are bad, over max_bad_fraction {settings.max_bad_fraction}"
-            return Rejection(self.source, RejectReason.ERROR_BUDGET, detail)
+        return over_budget(self.source, self.counts, settings.max_bad_fraction) if ended else None
+
+
+def over_budget(source: int, counts: FileCounts, bad_fraction_max: float) -> Rejection | None:
+    """Why a file with these lines in all is rejected, if it is over its error budget."""
+    content = counts.rows + counts.filtered + counts.quarantined
+    if counts.quarantined <= bad_fraction_max * content:
         return None
+    detail = f"{counts.quarantined} of {content} lines are bad, over max_bad_fraction {bad_fraction_max}"
+    return Rejection(source, RejectReason.ERROR_BUDGET, detail)
