@@ -4,9 +4,10 @@ import asyncio
 import os
 import shlex
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -15,18 +16,25 @@ from rich.console import Console
 from headsaw.adapters.connect import connect
 from headsaw.adapters.local import create_queue, create_resources
 from headsaw.adapters.probe import lacking
-from headsaw.config import load
+from headsaw.adapters.spark_local import check_requirements
+from headsaw.config import SPARK_PYTHON_VARIABLE, load
 from headsaw.demo.bench import bench_plan, measure
 from headsaw.demo.emulator import REGION, Emulator
 from headsaw.demo.fleet import Fleet
+from headsaw.demo.leashed import RUNS_VARIABLE
 from headsaw.demo.plan import DLQ, LAKE, LANDING, QUEUE, Plan, configuration
 from headsaw.demo.show import Shown, Site, show
+from headsaw.detached import stop_all
 from headsaw.errors import UsageError
 from headsaw.operate.audit import AuditOptions, AuditReport, audit
 from headsaw.ports import Queue
 
 MARKER = ".headsaw-demo"
 CONFIG = "config.yaml"
+REMEDY = (
+    f"install `headsaw[spark]` there, or give another interpreter by {SPARK_PYTHON_VARIABLE}; "
+    "in a checkout `make spark` makes one"
+)
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 EXTERNAL_DEFAULTS = {
     "AWS_ACCESS_KEY_ID": "demo",
@@ -41,6 +49,8 @@ async def run_demo(plan: Plan, console: Console, shown: Callable[[Shown], None],
 
     `command` is how people call headsaw. SIGTERM and SIGHUP end it as Ctrl-C does, with nothing left running.
     """
+    if plan.spark_over is not None:
+        plan = replace(plan, spark_python=await asyncio.to_thread(spark_python, plan.spark_python))
     with _asked_to_end() as asked:
         try:
             async with _stage(plan, console) as stage:
@@ -53,6 +63,23 @@ async def run_demo(plan: Plan, console: Console, shown: Callable[[Shown], None],
             if not asked:
                 raise
             return 128 + asked[0]
+
+
+def spark_python(asked: str | None, prefix: str = sys.prefix) -> str:
+    """An interpreter that local Spark runs can use: the one asked for, this one, or that which `make spark` makes.
+
+    Raises UsageError if it can't, or none of them can.
+    """
+    made = Path(prefix) / "spark" / "bin" / "python"
+    candidates = [asked] if asked else [sys.executable, *([str(made)] if made.exists() else [])]
+    refusals = []
+    for candidate in candidates:
+        try:
+            check_requirements(candidate, REMEDY)
+            return candidate
+        except UsageError as refusal:
+            refusals.append(str(refusal))
+    raise UsageError(f"--spark-over: {refusals[-1]}")
 
 
 @contextmanager
@@ -111,7 +138,11 @@ async def _stage(plan: Plan, console: Console) -> AsyncIterator[Stage]:
                     return await audit(config, aws, dataset, AuditOptions(grace_seconds=0.0))  # it is drained
 
                 site = Site(aws.queues[0], aws.ledger, aws.store, audited)
-                yield Stage(site, aws.dlq, Fleet.of(plan.workers, path, dict(os.environ), plan.output), settings)
+                fleet = Fleet.of(plan.workers, path, {**os.environ, RUNS_VARIABLE: str(plan.runs)}, plan.output)
+                try:
+                    yield Stage(site, aws.dlq, fleet, settings)
+                finally:
+                    stop_all(plan.runs)
 
 
 async def _configure(plan: Plan) -> Path:

@@ -209,16 +209,16 @@ async def test_an_interpreter_without_spark_is_busy_with_the_remedy(tmp_path: Pa
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "java").touch()
     with pytest.raises(UsageError, match=r"No module named 'pyspark'; install `headsaw\[spark\]`"):
-        check_requirements(str(bare), java)
+        check_requirements(str(bare), environ=java)
     with pytest.raises(UsageError, match="can't be run"):
-        check_requirements(str(tmp_path / "nothing"), java)
+        check_requirements(str(tmp_path / "nothing"), environ=java)
     assert isinstance(await LocalSpark(tmp_path / "runs", python=str(bare)).start(JOB), Busy)
 
 
 def test_a_machine_without_java_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="openjdk-17-jre-headless"):
-        check_requirements(sys.executable, {})
+        check_requirements(sys.executable, environ={})
 
 
 async def test_starting_waits_for_whoever_starts_something(place: Path) -> None:

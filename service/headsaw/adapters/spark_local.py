@@ -32,6 +32,7 @@ _CHECK_SECONDS_MAX = 60.0
 _TAIL_BYTES = 65_536
 _SCRATCH = "scratch"
 _TERMINATED = 128 + signal.SIGTERM
+_REMEDY = "install `headsaw[spark]` there, or let spark.local.python name another interpreter"
 _TASK_FAILURES_MAX = 4
 """As clusters do: a task that failed is tried again elsewhere, here in another process."""
 
@@ -179,7 +180,7 @@ class LocalSpark:
         }
 
 
-def check_requirements(python: str, environ: Mapping[str, str] = os.environ) -> None:
+def check_requirements(python: str, remedy: str = _REMEDY, environ: Mapping[str, str] = os.environ) -> None:
     """A local run can be started with that interpreter; raises UsageError with what is missing and what to do."""
     home = environ.get("JAVA_HOME")
     if not (home and (Path(home) / "bin" / "java").exists()) and shutil.which("java") is None:
@@ -187,7 +188,6 @@ def check_requirements(python: str, environ: Mapping[str, str] = os.environ) -> 
             "Spark on this machine needs Java, which is neither at JAVA_HOME nor on the PATH: install a runtime of "
             "version 17, such as Debian's openjdk-17-jre-headless"
         )
-    remedy = "install `headsaw[spark]` there, or name another interpreter by HEADSAW_SPARK_PYTHON or spark.local.python"
     try:
         asked = subprocess.run(  # noqa: S603 - an interpreter that the operator named
             [python, "-c", "import pyspark, headsaw.spark"], capture_output=True, text=True, check=False,

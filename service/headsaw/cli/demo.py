@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
+from pydantic_core import PydanticCustomError
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +13,9 @@ from rich.table import Table
 from headsaw.app_demo import run_bench, run_demo
 from headsaw.cli.display import count_of, plain
 from headsaw.cli.shared import JsonOption, command_name, err, out, print_json, run_async
+from headsaw.config import SPARK_PYTHON_VARIABLE
 from headsaw.convert import parser_choice
+from headsaw.core.settings import format_size, parse_size
 from headsaw.demo.outcome import sample, schema_document
 from headsaw.demo.plan import Plan
 from headsaw.demo.show import Shown
@@ -25,6 +28,7 @@ SAMPLE_CHARS = 26
 CELL_CHARS = 3
 """What a column takes beside its values: a border and two spaces."""
 SERVICES = ("sqs", "dynamodb", "s3")
+GENERATED_OVER_MAX = 100 * 1000**2
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +50,12 @@ def demo(
     ] = None,
     chaos: Annotated[bool, typer.Option("--chaos", help="Kill -9 and restart workers at random moments.")] = False,
     spark_over: Annotated[
-        str | None, typer.Option(help="Hand batches over this size to Spark (not in this version).", show_default=False)
+        str | None,
+        typer.Option(metavar="SIZE", help="Hand batches from this size on (5MB) to local Spark.", show_default=False),
+    ] = None,
+    spark_python: Annotated[
+        str | None,
+        typer.Option(envvar=SPARK_PYTHON_VARIABLE, help="A Python that has pyspark and headsaw.", show_default=False),
     ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option(help="Use this AWS-compatible endpoint, not the embedded one.", show_default=False)
@@ -58,9 +67,13 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Run it all on this machine: embedded AWS, realistic events, real workers, an audit. Exit 1 if it finds fault."""
-    if spark_over is not None:
-        raise UsageError("--spark-over: this version has no Spark engine yet; leave the option out")
-    plan = Plan(files, workers, input_folder, chaos, serve, endpoint_url=endpoint_url, output=output)
+    plan = Plan(
+        *(files, workers, input_folder, chaos, serve),
+        endpoint_url=endpoint_url,
+        output=output,
+        spark_over=None if spark_over is None else _spark_over(spark_over, generated=input_folder is None),
+        spark_python=spark_python,
+    )
     console = err if as_json else out
 
     def shown(result: Shown) -> None:
@@ -69,6 +82,22 @@ def demo(
             print_json(_document(result))
 
     raise typer.Exit(run_async(run_demo(plan, console, shown, command_name())))
+
+
+def _spark_over(text: str, *, generated: bool) -> int:
+    """Bytes; raises UsageError."""
+    try:
+        size = parse_size(text)
+    except PydanticCustomError as error:
+        raise UsageError(f"--spark-over: {error}; {(error.context or {}).get('remedy')}") from None
+    if not size:
+        raise UsageError("--spark-over: from 0 bytes on is everything; give a size such as 5MB")
+    if generated and size > GENERATED_OVER_MAX:
+        raise UsageError(
+            f"--spark-over {text}: generated files don't get larger than {format_size(GENERATED_OVER_MAX)}; "
+            "give a smaller size, or files of your own with --input"
+        )
+    return size
 
 
 def _document(result: Shown) -> dict[str, Any]:
@@ -129,6 +158,10 @@ def _summary(result: Shown) -> Table:
     table.add_row("landed", f"{count_of(truth.files, 'file')}, announced by {announced}")
     table.add_row("workers", f"{count_of(result.plan.workers, 'process', 'processes')}{kills}")
     table.add_row("batches", f"{outcome.batches} published in {result.seconds:.1f} s")
+    if result.plan.spark_over is not None:
+        inline, local = outcome.engines["inline"], outcome.engines["local"]
+        runs = f"{local} by Spark on this machine, from {format_size(result.plan.spark_over)} on"
+        table.add_row("  converted", f"{inline} by the workers, {runs}")
     table.add_row("lines", f"{counts.lines:,}")
     table.add_row("  rows", f"{counts.rows:,} in {count_of(len(outcome.outputs), 'Parquet file')}")
     kept = count_of(len(outcome.quarantine), "object")

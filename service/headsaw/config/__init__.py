@@ -11,12 +11,13 @@ from headsaw.config.engines import (
     GlueSettings,
     LocalSparkSettings,
 )
-from headsaw.config.load import CONFIG_VARIABLE, load
+from headsaw.config.load import CONFIG_VARIABLE, SPARK_PYTHON_VARIABLE, load
 from headsaw.config.reference import config_schema
 from headsaw.config.settings import DrainSettings, HttpSettings, LeaseSettings, LogSettings, ServiceSettings
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "SPARK_PYTHON_VARIABLE",
     "DrainSettings",
     "EmrServerlessSettings",
     "EmrSettings",

@@ -20,8 +20,9 @@ PREFIX = "HEADSAW_"
 
 CONFIG_VARIABLE = "HEADSAW_CONFIG"
 PARSER_VARIABLE = "HEADSAW_PARSER"
-NO_SETTINGS = frozenset({CONFIG_VARIABLE, PARSER_VARIABLE})
-"""Variables of headsaw's that configure no setting: one names the file, one the parser."""
+SPARK_PYTHON_VARIABLE = "HEADSAW_SPARK_PYTHON"
+NO_SETTINGS = frozenset({CONFIG_VARIABLE, PARSER_VARIABLE, SPARK_PYTHON_VARIABLE})
+"""Variables of headsaw's that configure no setting: they name the file, the parser, and the demo's Python for Spark."""
 
 _LIST = "datasets"
 """The one list of mappings; no variable leads into it."""

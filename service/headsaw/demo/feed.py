@@ -15,12 +15,15 @@ from headsaw.core.conversion import FileCounts
 from headsaw.core.model import SourceFile
 from headsaw.demo.landing import Landing
 from headsaw.demo.notifications import QueueMessage, record_message, s3_test_event, traffic
-from headsaw.demo.plan import INPUT, LANDING, Plan
+from headsaw.demo.plan import BATCH_SECONDS, INPUT, LANDING, Plan
 from headsaw.errors import UsageError
 from headsaw.ports import ObjectStore, Outgoing, Queue
 
 PUTS_AT_ONCE = 16
 RECORD_MESSAGE_SHARE = 0.05
+LARGE_FILES = 3
+"""Each of them more than enough for Spark; one is compressed, which Spark can't split."""
+LARGE_SHARE = 1.1
 
 
 @dataclass(slots=True)
@@ -75,6 +78,19 @@ async def _feed_generated(plan: Plan, store: ObjectStore, queue: Queue, truth: T
     for record in records:
         truth.add(record.dataset, record.counts, record.event_ids())
     await _send(queue, [record_message(record) for record in records], truth)
+    if plan.spark_over is not None:
+        await _feed_large(landing, plan.spark_over, rng, store, queue, truth)
+
+
+async def _feed_large(landing: Landing, over: int, rng: Random, store: ObjectStore, queue: Queue, truth: Truth) -> None:
+    """When what landed before is in batches of its own, large files land one by one."""
+    stored = int(over * LARGE_SHARE)
+    for index in range(LARGE_FILES):
+        file = await asyncio.to_thread(landing.large, index, stored, compressed=index == 1)
+        await asyncio.sleep(2 * BATCH_SECONDS)
+        await store.put(LANDING, file.key, file.body)
+        truth.add(file.dataset, file.counts, file.event_ids())
+        await _announce([file.source(LANDING)], rng, queue, truth)
 
 
 async def _announce(files: list[SourceFile], rng: Random, queue: Queue, truth: Truth) -> None:

@@ -23,6 +23,8 @@ START = datetime(2026, 11, 21, tzinfo=UTC)
 SPAN = timedelta(hours=60)
 RECORD_MESSAGES_FROM = 1 << 30
 """Source numbers of record messages start here, so that their ids differ from those of files."""
+LARGE_FROM = 3 << 30
+"""And those of large files here."""
 
 _SUFFIXES = ("",) + (".gz",) * 8 + (".zst",)
 _DIRECTORIES = ("eu west/", "a+b/", "café münchen/", "日本/", "100%/", "region=eu&tier=1/", "q?#/", "it's (new)/")
@@ -32,6 +34,7 @@ _UNTERMINATED_SHARE = 0.2
 _EMPTY_SHARE = 0.0025
 _TWO_MEMBERS_SHARE = 0.05
 _RECORD_MESSAGE_LINES_MAX = 6
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,28 @@ class Landing:
             tuple(lines.reasons) if rejected is None else (),
             id_prefix(self.seed, index),
             rejected,
+        )
+
+    def large(self, index: int, stored_bytes: int, *, compressed: bool) -> LandedFile:
+        """Large file number `index`: as many bytes are stored, or a little more, plain or as gzip."""
+        number = LARGE_FROM + index
+        rng = self._rng(number)
+        dataset = self._dataset(4 * index)
+        lines = Lines(rng, MAKERS[dataset], id_prefix(self.seed, number), broken=self.broken)
+        at, deflated = self.start.timestamp(), 0
+        pieces: list[bytes] = []
+        while (deflated if compressed else lines.size) < stored_bytes:
+            grown, taken = lines.size + _PIECE_BYTES, lines.taken
+            while lines.size < grown:
+                at += 0.01
+                lines.add(at, 0.0)
+            if compressed:
+                pieces.append(zlib.compress(lines.ndjson_from(taken), 1, wbits=31))
+                deflated += len(pieces[-1])
+        body = b"".join(pieces) if compressed else lines.ndjson()
+        key = f"{dataset}/{self.start:%Y/%m/%d}/large-{index:03d}.ndjson{'.gz' if compressed else ''}"
+        return LandedFile(
+            dataset, key, body, lines.size, lines.counts, tuple(lines.reasons), id_prefix(self.seed, number)
         )
 
     def record_messages(self, count: int) -> Iterator[RecordMessage]:

@@ -43,6 +43,15 @@ class Lines:
         """Where every line must go."""
         return FileCounts(len(self._lines), self._rows, len(self.reasons), self._blank)
 
+    @property
+    def taken(self) -> int:
+        """How many lines there are so far."""
+        return len(self._lines)
+
+    def ndjson_from(self, line: int) -> bytes:
+        """The lines from that number (from 0) on."""
+        return self._end.join((*self._lines[line:], b""))
+
     def add(self, at: float, progress: float) -> None:
         """One more line: mostly a valid event of that time."""
         chance = self._rng.random()

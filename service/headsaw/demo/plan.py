@@ -35,6 +35,10 @@ class Plan:
     endpoint_url: str | None = None
     output: Path = Path("headsaw-demo")
     timeout_seconds: float = 900.0
+    spark_over: int | None = None
+    """Stored bytes from which on a batch goes to Spark on this machine; some large files land too then."""
+    spark_python: str | None = None
+    """An interpreter that has pyspark and headsaw."""
     benchmark: bool = False
     """A configuration as in production: 980 files a batch (ten chunks), at most five seconds old, long leases."""
 
@@ -43,13 +47,18 @@ class Plan:
         """The names of the datasets that the workers know."""
         return GENERATED if self.input_folder is None else (INPUT,)
 
+    @property
+    def runs(self) -> Path:
+        """Where Spark runs are kept."""
+        return self.output.absolute() / "spark"
+
 
 def configuration(plan: Plan, queue_url: str, dlq_url: str) -> dict[str, Any]:
     """What a user would write in config.yaml. Short lease and visibility, so that recovery is quick to watch.
 
     Under chaos a batch may lose its worker often, and that must not count as bad data.
     """
-    return {
+    document: dict[str, Any] = {
         "queue_url": queue_url,
         "dlq_url": dlq_url,
         "ledger_table": TABLE,
@@ -65,6 +74,9 @@ def configuration(plan: Plan, queue_url: str, dlq_url: str) -> dict[str, Any]:
         "drain": {"grace": "20s"},
         "http": {"host": "127.0.0.1", "port": 0},
     }
+    if plan.spark_over is not None:
+        document["spark"] = {"poll": "1s", "local": {"python": plan.spark_python, "folder": str(plan.runs)}}
+    return document
 
 
 def _dataset(name: str, plan: Plan) -> dict[str, Any]:
@@ -78,4 +90,6 @@ def _dataset(name: str, plan: Plan) -> dict[str, Any]:
     if name in GENERATED:
         settings["partition_by"] = [{"field": "ts", "granularity": "day"}]
         settings["schema"] = {"hints": {"ts": "timestamp"}}
+    if plan.spark_over is not None:
+        settings["spark"] = {"engine": "local", "min_bytes": plan.spark_over}
     return settings

@@ -179,3 +179,25 @@ def test_a_landed_file_names_its_object_as_s3_would(many: list[LandedFile]) -> N
         "v1",
     )
     assert re.fullmatch(r"[0-9a-f]{32}", source.etag)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_large_file_stores_what_is_asked_for_and_tells_the_truth(compressed: bool) -> None:
+    landing = Landing(files=4, seed=3, broken=0.05)
+    file = landing.large(1, 300_000, compressed=compressed)
+    assert 300_000 <= len(file.body) < 1_500_000
+    ndjson = gzip.decompress(file.body) if compressed else file.body
+    assert len(ndjson) == file.ndjson_bytes
+    counts, ids = recount(ndjson)
+    assert counts == file.counts
+    assert ids == list(file.event_ids())
+    assert file.dataset == "orders"
+    assert file == landing.large(1, 300_000, compressed=compressed)
+
+
+def test_large_files_share_neither_keys_nor_ids_with_others() -> None:
+    landing = Landing(files=4, seed=3)
+    files = [*landing, *(landing.large(index, 1000, compressed=False) for index in range(3))]
+    ids = [name for file in files for name in file.event_ids()]
+    assert len(set(ids)) == len(ids)
+    assert len({file.key for file in files}) == len(files)
