@@ -5,6 +5,7 @@ What an implementation is known to get wrong is expected to fail there (`lies.py
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,7 @@ from benches import (
     served_objects,
     shared_session,
 )
+from engine_benches import SERVED, EngineBench, local_bench
 from lies import lie_of
 from local_services import DYNAMODB_LOCAL, ELASTICMQ, MOTO, SEAWEEDFS, require
 
@@ -68,11 +70,16 @@ def of_memory_or_served(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     if request.param == "memory":
         return None
     endpoint: Endpoint = request.getfixturevalue(request.param.replace("-", "_"))
+    speak_to(endpoint, monkeypatch)
+    return endpoint
+
+
+def speak_to(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a process that speaks to that AWS and no other."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in endpoint.env.items():
         monkeypatch.setenv(name, value)
-    return endpoint
 
 
 @pytest.fixture(params=["memory", EMULATOR, "dynamodb-local", "moto"])
@@ -88,6 +95,24 @@ def queue_endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(params=["memory", EMULATOR, "seaweedfs", "moto"])
 def object_endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Endpoint | None:
     return of_memory_or_served(request, monkeypatch)
+
+
+@pytest.fixture(params=["local", "moto-glue", "moto-emr-serverless", "moto-emr"])
+def engine_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Endpoint | None]:
+    """The engine's name, and the AWS that has it."""
+    where, _, engine = request.param.partition("-")
+    if not engine:
+        return where, None
+    endpoint: Endpoint = request.getfixturevalue(where)
+    speak_to(endpoint, monkeypatch)
+    return engine, endpoint
+
+
+@pytest.fixture
+async def engines(engine_place: tuple[str, Endpoint | None], tmp_path: Path) -> AsyncIterator[EngineBench]:
+    engine, endpoint = engine_place
+    async with local_bench(tmp_path) if endpoint is None else SERVED[engine](endpoint) as bench:
+        yield bench
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ _CHECKSUM = "test_a_body_that_is_not_what_its_checksum_says_is_not_stored"
 _ABORTED = "test_an_aborted_upload_is_gone_and_aborting_again_is_no_error"
 _ABORTED_PART = "test_a_part_of_an_aborted_upload_is_an_outage"
 _KEYS = "test_what_was_put_is_read"
+_CANCELLED = "test_a_cancelled_run_stops_and_cancelling_it_again_is_no_error"
 
 LIES: Final = (
     Lie("emulator", "completes an upload with a small part before the last", "EntityTooSmall",
@@ -74,6 +75,18 @@ LIES: Final = (
         (_STALE_DELETE,)),
     Lie("moto", "an outdated receipt changes the visibility of the message that somebody else holds",
         "the message stays as it is", (_STALE_VISIBILITY,)),
+    Lie("moto", "EMR Serverless ignores clientToken: a repeated start is a second run", "the first run again",
+        ("test_a_second_start_of_the_same_attempt_is_its_first_run[emr-serverless]",)),
+    Lie("moto", "EMR Serverless job runs have succeeded when they are started", "SUBMITTED … RUNNING, SUCCESS",
+        ("test_a_run_that_was_started_is_at_work[emr-serverless]",)),
+    Lie("moto", "a cluster's first step is RUNNING for ever, the others PENDING", "COMPLETED when its command ends",
+        ("test_a_run_ends_with_success[emr]",)),
+    Lie("moto", "DescribeStep answers nothing for a step that isn't there", "InvalidRequestException",
+        ("test_a_run_that_never_was_is_gone[emr]",)),
+    Lie("moto", "500 for a cluster that isn't there", "InvalidRequestException",
+        ("test_an_engine_that_is_not_there_starts_nothing_and_says_why[emr]",)),
+    Lie("moto", "has no BatchStopJobRun (Glue) and no CancelSteps (EMR)", "the run stops",
+        (f"{_CANCELLED}[glue]", f"{_CANCELLED}[emr]")),
 )  # fmt: skip
 
 _EXPECTED: Final = {item: lie for lie in LIES for item in lie.items}
