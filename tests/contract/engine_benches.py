@@ -50,7 +50,7 @@ def job_of(batch: str, attempt: int = 1) -> SparkJob:
 async def local_bench(folder: Path) -> AsyncIterator[EngineBench]:
     released = folder / "released"
     waits = ("sh", "-c", f"until [ -e {released} ]; do sleep 0.02; done")
-    engine = LocalSpark(folder / "runs", command=waits, stop_seconds=2)
+    engine = LocalSpark(folder / "runs", command=waits, stop_seconds=0.5)
     nowhere = LocalSpark(folder / "runs", python=str(folder / "no-python"))
     try:
         yield EngineBench(engine, nowhere, f"never.{_host()}", lambda: asyncio.to_thread(released.touch))

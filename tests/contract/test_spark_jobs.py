@@ -63,9 +63,10 @@ async def test_a_run_that_never_was_is_gone(engines: EngineBench) -> None:
 
 
 async def test_a_cancelled_run_stops_and_cancelling_it_again_is_no_error(engines: EngineBench) -> None:
+    """A local run that doesn't end by itself in time is killed with all of its processes: nobody is left to tell."""
     run = await started(engines.engine)
     await engines.engine.cancel(run)
-    assert await ended(engines.engine, run) is RunState.STOPPED
+    assert await ended(engines.engine, run) in (RunState.STOPPED, RunState.GONE)
     await engines.engine.cancel(run)
     await engines.engine.cancel(engines.unknown)
 
