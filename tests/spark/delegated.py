@@ -122,7 +122,8 @@ class Bench:
 
     def delegate(self, name: str, sources: Sequence[Source], settings: DatasetSettings, attempt: int = 1) -> Manifest:
         """A batch of the sources waits for a driver."""
-        claim = self.reach.ledger.claim(_batch(name, sources, settings, attempt), sources[:98])
+        first = sources[:98]  # the manifest has them all
+        claim = self.reach.ledger.claim(_batch(name, first, settings, attempt), first)
         answer = self.connection.call(claim)
         assert isinstance(answer, Claimed)
         self.apply(answer.batch, Delegate("local", NOW))
