@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.simulation.story import Story
 
-from headsaw.adapters.memory.clock import LoopClock
+from headsaw.adapters.memory.clock import START, LoopClock
 from headsaw.adapters.table import Cancelled, Page, Put, Reason
 from headsaw.errors import Throttled, Unreachable
 
@@ -127,11 +127,23 @@ class Process:
         return self.lease_seconds * self.random.choice([0.7, 1.0, 1.3, 1.6, 2.2]) + self.random.uniform(-3.0, 3.0)
 
 
-class ProcessClock(LoopClock):
+class WorldClock(LoopClock):
+    """The clock of one world: it knows its loop, which is asked for the time some ten thousand times."""
+
+    def __init__(self, skew: float = 0.0) -> None:
+        super().__init__(skew=skew)
+        self._since = START + skew
+        self.monotonic = asyncio.get_running_loop().time  # type: ignore[method-assign]
+
+    def now(self) -> float:
+        return self._since + self.monotonic()
+
+
+class ProcessClock(WorldClock):
     """The clock of a process: wrong by `skew`, and nobody wakes up while the process doesn't run."""
 
     def __init__(self, process: Process, skew: float) -> None:
-        super().__init__(skew=skew)
+        super().__init__(skew)
         self._process = process
 
     async def sleep(self, seconds: float) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 
 from tests.shell.virtual_time import run
 from tests.shell.world import CONTROL, QUARANTINE, ToyConverter, dataset
-from tests.simulation.faults import Fault, Faults, Faulty, Process, ProcessClock
+from tests.simulation.faults import Fault, Faults, Faulty, Process, ProcessClock, WorldClock
 from tests.simulation.story import Story
 from tests.simulation.verdict import verdict
 from tests.simulation.watch import Breach, Expected, Watch, WatchedDlq, WatchedQueue, WatchedTable
 
 from headsaw.adapters.ledger import TableLedger
-from headsaw.adapters.memory.clock import LoopClock
 from headsaw.adapters.memory.object_store import MemoryObjectStore
 from headsaw.core.model import RecordRange, SourceFile, WorkerId
 from headsaw.core.notification import synthetic_event
@@ -154,13 +153,14 @@ class Simulation:
     """One seed's world."""
 
     seed: int
+    kept: bool = True
     random: Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self.shape = shape_of(self.random)
-        self.clock = LoopClock()
-        self.story = Story(self.clock.monotonic)
+        self.clock = WorldClock()
+        self.story = Story(self.clock.monotonic, self.kept)
         self.watch = Watch(self.story)
         self.queue = WatchedQueue(self.clock, self.watch)
         self.dlq = WatchedDlq(self.clock, self.watch)
@@ -214,7 +214,7 @@ class Simulation:
             pollers=shape.pollers,
         )
         place = Place(CONTROL, QUARANTINE)
-        context = Context(WorkerId(process.name), world, limits, place, self.story.teller(process.name), random)
+        context = Context(WorkerId(process.name), world, limits, place, self.watch.teller(process.name), random)
         worker = Worker(context, datasets)
         self.story.add(process.name, "*started", f"{[d.name for d in datasets]}, clock {skew:+.1f} s")
         process.task = asyncio.create_task(worker.run())
@@ -422,7 +422,7 @@ class Simulation:
             depth = await self.queue.depth()
             hurt = self.watch.hurt()
             queued = depth.visible + depth.in_flight + depth.delayed
-            if not queued and not self.watch.unfinished - hurt and (not hurt or hurt <= self.watch.alarmed()):
+            if not queued and not self.watch.unfinished - hurt and (not hurt or hurt <= self.watch.alarmed):
                 return True
         return False
 
@@ -435,11 +435,11 @@ class Simulation:
         await asyncio.gather(*tasks, *sorted(self.late, key=hash), return_exceptions=True)
 
 
-def simulate(seed: int) -> Outcome:
-    """The world of that seed, from its beginning to the verdict: always the same."""
+def simulate(seed: int, *, kept: bool = True) -> Outcome:
+    """The world of that seed, from its beginning to the verdict: always the same. The story may be left out."""
 
     async def scenario() -> Outcome:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the killed leave unheard exceptions
-        return await Simulation(seed).play()
+        return await Simulation(seed, kept).play()
 
     return run(scenario())

@@ -22,15 +22,16 @@ class Story:
     """Entries are (virtual time, who, what, about, fault, outcome); values are put into words by `lines`."""
 
     now: Callable[[], float]
+    kept: bool = True
+    """Whether entries are kept, or only counted: most seeds hold, and nobody asks what happened in them."""
     entries: list[tuple[float, str, str, Any, str, Any]] = field(default_factory=list)
+    events: int = 0
 
     def add(self, who: str, what: str, about: Any = "", fault: str = "", outcome: Any = "") -> None:
         """One thing more happened, now."""
-        self.entries.append((self.now(), who, what, about, fault, outcome))
-
-    def teller(self, who: str) -> Callable[[Any], None]:
-        """Where a worker of that name tells its facts."""
-        return lambda fact: self.add(who, type(fact).__name__, fact)
+        self.events += 1
+        if self.kept:
+            self.entries.append((self.now(), who, what, about, fault, outcome))
 
     def trace(self) -> list[str]:
         """Everything, to the last argument: equal for two runs that took the same course."""

@@ -22,7 +22,7 @@ def verdict(watch: Watch, settled: bool) -> list[Breach]:
         *_visible(watch, "lake", OutputKind.TABLE),
         *_visible(watch, "control", OutputKind.QUARANTINE),
     ]
-    untold = sorted(watch.hurt() - watch.alarmed())
+    untold = sorted(watch.hurt() - watch.alarmed)
     return [*found, *(Breach("G6", "a batch lacks an upload, and nobody was told", (batch,)) for batch in untold)]
 
 

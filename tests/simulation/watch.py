@@ -6,7 +6,7 @@ what the ledger's items, commit records and messages mean.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from headsaw.adapters.memory.queue import MemoryQueue
 from headsaw.adapters.memory.table import MemoryTable
 from headsaw.adapters.table import Cancelled, ConditionFailed, Key, Value, Write, Written
 from headsaw.core.commit import TOKEN_METADATA, CommitRecord, digest
+from headsaw.core.facts import BatchUnpublishable, Fact
 from headsaw.core.lifecycle import _TABLE as ARROWS
 from headsaw.core.model import BatchState, FileIdentity, RecordRange
 from headsaw.core.naming import dlq_id
@@ -89,6 +90,8 @@ class Watch:
     """Ids of letters, by batch."""
     published: Counter[str] = field(default_factory=Counter)
     """How often each output's key appeared."""
+    alarmed: set[str] = field(default_factory=set)
+    """Batches of which an operator was told."""
     refused: set[str] = field(default_factory=set)
     """Ids of messages that are in the DLQ themselves."""
     settled_at: dict[FileIdentity, float] = field(default_factory=dict)
@@ -102,6 +105,16 @@ class Watch:
     def broken(self, guarantee: str, what: str, *about: object) -> None:
         self.breaches.append(Breach(guarantee, what, tuple(map(str, about))))
         self.story.add(self.actor, "*BROKEN", f"{guarantee}: {what}: {about}")
+
+    def teller(self, who: str) -> Callable[[Fact], None]:
+        """Where a worker of that name tells its facts."""
+
+        def tell(fact: Fact) -> None:
+            self.story.add(who, type(fact).__name__, fact)
+            if isinstance(fact, BatchUnpublishable):
+                self.alarmed.add(fact.batch.id)
+
+        return tell
 
     # --- the ledger
 
@@ -228,10 +241,6 @@ class Watch:
             for batch, record in self.records.items()
             if self.states[batch] == "PUBLISHING" and any(u.upload_id in self.vanished for u in record.uploads)
         }
-
-    def alarmed(self) -> set[str]:
-        """Batches of which an operator was told."""
-        return {about.batch.id for _, _, what, about, _, _ in self.story.entries if what == "BatchUnpublishable"}
 
     def poisoned(self) -> set[FileIdentity]:
         """Files that were claimed together with one that makes every conversion fail."""

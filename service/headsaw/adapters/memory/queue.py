@@ -8,6 +8,7 @@ It is kinder than SQS in two ways, unless tests say otherwise: messages come in 
 import asyncio
 import heapq
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,8 +83,8 @@ class MemoryQueue:
         self._visible: deque[_Stored] = deque()
         self._hidden: list[tuple[float, int, _Stored]] = []
         self._expiries: list[tuple[float, int, _Stored]] = []
-        self._changed = asyncio.Event()
-        self._waiting = 0
+        self._waiters: dict[asyncio.Future[None], float] = {}
+        """Who waits for a message, and until when at the latest."""
 
     # ------------------------------------------------------------------------------------------------------ the port
 
@@ -210,7 +211,7 @@ class MemoryQueue:
         self._enter(message, state)
         message.visible_at = until
         heapq.heappush(self._hidden, (until, next(self._order), message))
-        self._wake()
+        self._wake(until)
 
     def _enter(self, message: _Stored, state: _State) -> None:
         self._counts[message.state] -= 1
@@ -220,7 +221,8 @@ class MemoryQueue:
     def _remove(self, message: _Stored) -> None:
         self._counts[message.state] -= 1
         del self._messages[message.id]
-        self._wake()
+        if self._counts[_State.IN_FLIGHT] == self._in_flight_max - 1:
+            self._wake(-math.inf)  # there is room again
 
     def _settle(self) -> None:
         """Messages are where the time has brought them."""
@@ -238,25 +240,31 @@ class MemoryQueue:
 
     # -------------------------------------------------------------------------------------------------------- waiting
 
-    def _wake(self) -> None:
-        """Whoever waits looks again."""
-        if self._waiting:
-            self._changed.set()
-            self._changed = asyncio.Event()
+    def _wake(self, visible_at: float) -> None:
+        """Whoever would sleep past that moment looks again."""
+        for waiter, until in self._waiters.items():
+            if visible_at < until:
+                _rouse(waiter)
 
     async def _wait(self, seconds: float) -> None:
-        """Something changed, a hidden message became visible, or the time is up."""
+        """Something that may be taken sooner came up, a hidden message became visible, or the time is up."""
+        now = self._clock.now()
         if self._hidden:
-            seconds = min(seconds, self._hidden[0][0] - self._clock.now())
-        waits = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self._clock.sleep(seconds))]
-        self._waiting += 1
+            seconds = min(seconds, self._hidden[0][0] - now)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        sleeper.add_done_callback(lambda _: _rouse(waiter))
+        self._waiters[waiter] = now + seconds
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await waiter
         finally:
-            self._waiting -= 1
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            del self._waiters[waiter]
+            sleeper.cancel()
+
+
+def _rouse(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _well_formed(receipt: str) -> bool:

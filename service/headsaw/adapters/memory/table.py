@@ -168,7 +168,14 @@ def item_bytes(item: Mapping[str, Value]) -> int:
 
     Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats".
     """
-    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+    total = 0
+    for name, value in item.items():
+        total += _text_bytes(name) + (_text_bytes(value) if isinstance(value, str) else _value_bytes(value))
+    return total
+
+
+def _text_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _value_bytes(value: Value) -> int:
@@ -176,13 +183,13 @@ def _value_bytes(value: Value) -> int:
         case bool():
             return 1
         case str():
-            return len(value.encode())
+            return _text_bytes(value)
         case bytes():
             return len(value)
         case int() | float():
             return len(repr(value)) // 2 + 2
         case tuple():
-            return 3 + sum(1 + len(element.encode()) for element in value)
+            return 3 + sum(1 + _text_bytes(element) for element in value)
 
 
 def check_item(item: Mapping[str, Value]) -> None:
