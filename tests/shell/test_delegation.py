@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,13 @@ from tests.shell.virtual_time import run
 from tests.shell.world import CONTROL, LIMITS, Around, Running, Site, ToyConverter, dataset
 
 from headsaw.adapters.memory.spark import Behaviour, End, MemorySpark, Start
+from headsaw.core.breaker import FAILURES_MAX, PAUSE, Health
 from headsaw.core.commit import CommitRecord
 from headsaw.core.delegation import RunState, RunStatus
-from headsaw.core.facts import BatchFailed, Fact, RunUndone
+from headsaw.core.facts import BatchFailed, BatchRouted, EngineHealth, Fact, OutageMet, RunUndone, Where
 from headsaw.core.model import Batch, BatchState
 from headsaw.core.retry import OUTAGE_BACKOFF
-from headsaw.core.settings import DatasetSettings
+from headsaw.core.settings import DatasetSettings, SparkSettings
 from headsaw.errors import Unreachable
 from headsaw.ports import SparkJob
 
@@ -25,11 +26,14 @@ S = BatchState
 SPARK = replace(LIMITS, spark_poll_seconds=7.0, spark_run_seconds_max=400.0)
 
 
-def delegated(**batch: Any) -> DatasetSettings:
+FOR_SPARK_ALONE = {"inline_max": "1ms", "bulk_files": 1, "bulk_bytes": 1}
+"""Nothing is so quick that a worker would do it while the engine fails; and nothing is gathered in bulk."""
+
+
+def delegated(spark: Mapping[str, Any], **batch: Any) -> DatasetSettings:
     """A dataset whose every batch is large enough for the engine `local`."""
-    return dataset(**batch).model_copy(
-        update={"spark": dataset().spark.model_validate({"engine": "local", "min_bytes": 1})}
-    )
+    settings = {"engine": "local", "min_bytes": 1, **spark}
+    return dataset(**batch).model_copy(update={"spark": SparkSettings.model_validate(settings)})
 
 
 class Asked(Around):
@@ -54,9 +58,9 @@ class Asked(Around):
 class Works:
     """A site whose dataset is converted by a Spark engine in memory."""
 
-    def __init__(self, *behaviours: Behaviour, **batch: Any) -> None:
+    def __init__(self, *behaviours: Behaviour, spark: Mapping[str, Any] = FOR_SPARK_ALONE, **batch: Any) -> None:
         """The n-th start goes as the n-th behaviour says; the last one holds for all that follow."""
-        self.site = Site([delegated(**batch)])
+        self.site = Site([delegated(spark, **batch)])
         started = iter(behaviours)
         last = behaviours[-1] if behaviours else Behaviour()
         converter = ToyConverter(self.site.store, self.site.clock, self.site.random)
@@ -112,6 +116,10 @@ async def published_once(works: Works, *workers: Any, seconds: float = 900.0) ->
     assert works.site.quarantined() == Counter(["bad-a"])
     assert (await works.record()).engine == "local"
     return await works.batch()
+
+
+def gaps(moments: Sequence[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(moments)]
 
 
 def undone(works: Works) -> list[str]:
@@ -216,12 +224,84 @@ def test_a_worker_that_dies_between_intent_and_start_leaves_a_batch_that_another
 
 def test_a_busy_engine_is_asked_again_after_a_pause_and_the_batch_has_not_failed() -> None:
     async def scenario() -> None:
-        works = Works(*[Behaviour(Start.BUSY)] * 3, Behaviour())
+        works = Works(*[Behaviour(Start.BUSY)] * (FAILURES_MAX - 1), Behaviour())
         batch = await published_once(works)
         assert batch.failures == 0
-        assert undone(works)[:3] == ["too many runs at once"] * 3
-        gaps = [later - earlier for earlier, later in itertools.pairwise(works.asked.starts)]
-        assert min(gaps) >= OUTAGE_BACKOFF.floor_seconds
+        assert undone(works) == ["too many runs at once"] * (FAILURES_MAX - 1)
+        assert min(gaps(works.asked.starts)) >= OUTAGE_BACKOFF.floor_seconds
+        assert works.told(EngineHealth) == []
+
+    run(scenario())
+
+
+# --- an engine that only ever fails
+
+
+@pytest.mark.parametrize("start", [Start.BUSY, Start.UNREACHED])
+def test_an_engine_that_takes_nothing_is_left_alone_and_tried_once_after_a_pause(start: Start) -> None:
+    async def scenario() -> None:
+        works = Works(*[Behaviour(start)] * (FAILURES_MAX + 2), Behaviour(seconds=30.0))
+        batch = await published_once(works, seconds=3600.0)
+        assert batch.failures == 0
+        told = [fact.health for fact in works.told(EngineHealth)]
+        assert told == [Health.OPEN, *[Health.HALF_OPEN, Health.OPEN] * 2, Health.HALF_OPEN, Health.CLOSED]
+        assert min(gaps(works.asked.starts)[FAILURES_MAX - 1 :]) >= PAUSE.floor_seconds
+
+    run(scenario())
+
+
+def test_an_engine_that_stops_every_run_is_left_alone_too() -> None:
+    async def scenario() -> None:
+        works = Works(*[Behaviour(seconds=5.0, end=End.STOPPED)] * (FAILURES_MAX + 1), Behaviour(seconds=30.0))
+        await published_once(works, seconds=3600.0)
+        told = [fact.health for fact in works.told(EngineHealth)]
+        assert told[:3] == [Health.OPEN, Health.HALF_OPEN, Health.OPEN]
+        assert told[-1] is Health.CLOSED
+
+    run(scenario())
+
+
+def test_while_an_engine_is_left_alone_a_worker_does_what_it_can() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(Start.BUSY), spark={"inline_max": "10s"})
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker()):
+            await works.site.settled()
+        assert works.site.published() == Counter(["row"])
+        assert (await works.record()).engine == "inline"
+        assert (await works.batch()).route == "local fails and is left alone; inline takes about 0 s"
+        assert len(works.asked.starts) == FAILURES_MAX
+
+    run(scenario())
+
+
+def test_one_batch_tries_the_engine_while_the_others_wait() -> None:
+    async def scenario() -> None:
+        works = Works(*[Behaviour(Start.BUSY)] * 6, Behaviour(seconds=100.0), max_files=1)
+        for n in range(6):
+            await works.site.land(f"clicks/{n}", f"row-{n}")
+        async with Running(works.worker()):
+            while not works.spark.runs:
+                await works.site.clock.sleep(1.0)
+            await works.site.clock.sleep(5.0)
+            assert len(works.spark.runs) == 1
+            assert works.told(EngineHealth)[-1].health is Health.HALF_OPEN
+            waiting = [fact for fact in works.told(BatchRouted) if fact.engine == "later"]
+            assert len({fact.batch.id for fact in waiting}) == 6
+            await works.site.settled(3600.0)
+        assert works.site.published() == Counter([f"row-{n}" for n in range(6)])
+
+    run(scenario())
+
+
+def test_data_that_fails_on_every_run_says_nothing_against_the_engine() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(end=End.GIVES_UP_DATA))
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker()):
+            await works.site.settled(3600.0)
+        assert await works.site.states() == Counter({S.FAILED: 1})
+        assert works.told(EngineHealth) == []
 
     run(scenario())
 
@@ -318,14 +398,13 @@ def test_no_look_happens_sooner_than_the_poll_interval() -> None:
     async def scenario() -> None:
         works = Works(Behaviour(seconds=120.0))
         await published_once(works, works.worker(), works.worker(), works.worker())
-        gaps = [later - earlier for earlier, later in itertools.pairwise(works.asked.looks)]
-        assert len(gaps) >= 5
-        assert min(gaps) >= SPARK.spark_poll_seconds
+        assert len(works.asked.looks) > 5
+        assert min(gaps(works.asked.looks)) >= SPARK.spark_poll_seconds
 
     run(scenario())
 
 
-def test_an_engine_that_does_not_answer_is_asked_no_faster_than_a_bound() -> None:
+def test_an_engine_that_does_not_answer_is_asked_no_more_often() -> None:
     class Mute(Asked):
         async def status(self, run_id: str) -> RunStatus:
             self.looks.append(self._now())
@@ -337,8 +416,8 @@ def test_an_engine_that_does_not_answer_is_asked_no_faster_than_a_bound() -> Non
         await works.site.land("clicks/a", "row")
         async with Running(works.worker(engines={"local": mute}), works.worker(engines={"local": mute})):
             await works.site.clock.sleep(300.0)
-        gaps = [later - earlier for earlier, later in itertools.pairwise(mute.looks)]
-        assert min(gaps) >= OUTAGE_BACKOFF.floor_seconds
+        assert min(gaps(mute.looks)) >= SPARK.spark_poll_seconds
+        assert {fact.where for fact in works.told(OutageMet)} == {Where.ENGINE}
         assert (await works.batch()).state is S.DELEGATED
 
     run(scenario())

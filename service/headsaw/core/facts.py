@@ -7,6 +7,7 @@ what is logged at INFO or above. Seconds and bytes are base units.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headsaw.core.breaker import Health
 from headsaw.core.conversion import FileCounts
 from headsaw.core.model import Batch
 
@@ -91,12 +92,21 @@ class BatchFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchDelegated:
-    """A Spark engine has the batch; `reason` is why."""
+class BatchRouted:
+    """It was decided where the batch is converted: `inline`, on an engine, or `later`. `route` is why: numbers only."""
 
     batch: Batch
     engine: str
-    reason: str
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDelegated:
+    """A Spark engine is to have the batch; `route` is why."""
+
+    batch: Batch
+    engine: str
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,19 @@ class RunUndone:
     batch: Batch
     engine: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHealth:
+    """This worker's circuit breaker for an engine opened, let a trial through, or closed.
+
+    `failures` in a row; `pause_seconds` is for how long it stays open.
+    """
+
+    engine: str
+    health: Health
+    failures: int
+    pause_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +255,10 @@ Fact = (
     | BatchTaken
     | BatchReleased
     | BatchFailed
+    | BatchRouted
     | BatchDelegated
     | RunUndone
+    | EngineHealth
     | BatchConverted
     | BatchCommitted
     | BatchDone

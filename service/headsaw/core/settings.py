@@ -275,11 +275,29 @@ Engine = Literal["none", "local", "glue", "emr-serverless", "emr"]
 
 
 class SparkSettings(Settings):
-    """Which engine takes a batch that is too large for a worker, and from which size on."""
+    """Which engine takes a batch that is too large or too slow for a worker, and how bulk batches are gathered."""
 
     engine: Engine = Field("none", description="Where Spark runs: one of the engines below the file's own `spark`.")
     min_bytes: Size = Field(
-        ByteSize(2 * 1024**3), ge=1, description="The stored size from which on Spark takes a batch."
+        ByteSize(2 * 1024**3),
+        ge=1,
+        description="The estimated NDJSON (stored bytes times the expansion seen of late) from which on Spark takes a "
+        "batch.",
+    )
+    inline_max: Duration = Field(
+        900.0,
+        gt=0,
+        le=86400.0,
+        description="Spark takes a batch that a worker would need longer for, and a backlog that a worker would need "
+        "longer for is gathered in bulk.",
+    )
+    bulk_bytes: Size = Field(
+        ByteSize(64 * 1024**3),
+        ge=1,
+        description="In a backlog, how much estimated NDJSON is gathered for one Spark batch.",
+    )
+    bulk_files: int = Field(
+        20_000, ge=1, le=25_000, description="In a backlog, how many files are gathered for one Spark batch."
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from headsaw.core.breaker import Health
 from headsaw.core.facts import (
     BacklogSampled,
     BatchClaimed,
@@ -18,9 +19,11 @@ from headsaw.core.facts import (
     BatchDone,
     BatchFailed,
     BatchReleased,
+    BatchRouted,
     BatchTaken,
     BatchUnpublishable,
     DrainBegan,
+    EngineHealth,
     Fact,
     FilesSeen,
     LeaseWasLost,
@@ -57,8 +60,10 @@ def entry(fact: Fact) -> Entry:
     match fact:
         case MessagesReceived() | MessagesSettled() | FilesSeen():
             return _intake(fact)
-        case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost() | BatchDelegated() | RunUndone():
+        case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost():
             return _holding(fact)
+        case BatchRouted() | BatchDelegated() | RunUndone() | EngineHealth():
+            return _routing(fact)
         case BatchConverted() | BatchCommitted() | BatchDone() | BatchFailed() | BatchUnpublishable():
             return _outcome(fact)
         case OutageMet() | BacklogSampled():
@@ -82,7 +87,7 @@ def _intake(fact: MessagesReceived | MessagesSettled | FilesSeen) -> Entry:
             assert_never(fact)
 
 
-def _holding(fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost | BatchDelegated | RunUndone) -> Entry:
+def _holding(fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost) -> Entry:
     named = _named(fact.batch)
     match fact:
         case BatchClaimed(batch, cause):
@@ -94,10 +99,23 @@ def _holding(fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost | Ba
             return Entry(INFO, "batch released", named | _code(reason=reason), reason)
         case LeaseWasLost(_, during):
             return Entry(WARNING, "lease lost", named | _code(during=during))
-        case BatchDelegated(_, engine, reason):
-            return Entry(INFO, "batch delegated", named | {"engine": engine}, reason)
-        case RunUndone(_, engine, reason):
-            return Entry(WARNING, "spark run undone", named | {"engine": engine}, reason)
+        case _:
+            assert_never(fact)
+
+
+def _routing(fact: BatchRouted | BatchDelegated | RunUndone | EngineHealth) -> Entry:
+    match fact:
+        case BatchRouted(batch, engine, route):
+            level = INFO if engine == "later" else DEBUG
+            return Entry(level, "batch routed", _named(batch) | {"engine": engine, "route": route})
+        case BatchDelegated(batch, engine, route):
+            return Entry(INFO, "batch delegated", _named(batch) | {"engine": engine, "route": route})
+        case RunUndone(batch, engine, reason):
+            return Entry(WARNING, "spark run undone", _named(batch) | {"engine": engine}, reason)
+        case EngineHealth(engine, health, failures, pause_seconds):
+            level = WARNING if health is Health.OPEN else INFO
+            state: Fields = {"engine": engine, "health": health.value, "failures": failures}
+            return Entry(level, "engine health", {**state, "pause_seconds": _rounded(pause_seconds)})
         case _:
             assert_never(fact)
 
@@ -112,7 +130,9 @@ def _outcome(fact: BatchConverted | BatchCommitted | BatchDone | BatchFailed | B
             return Entry(DEBUG, "batch committed", named)
         case BatchDone():
             rest = {"rejected": fact.rejected, "age_seconds": _rounded(fact.age_seconds)}
-            return Entry(INFO, "batch done", named | _counted(fact) | rest)
+            batch = fact.batch
+            where = {"engine": batch.run.engine if batch.run else "inline", "route": batch.route or ""}
+            return Entry(INFO, "batch done", named | _counted(fact) | rest | where)
         case BatchFailed(batch, outcome, reason):
             # The reason may quote a record: the ledger keeps it, `headsaw describe` shows it, no log does.
             level = ERROR if outcome == "failed" else WARNING

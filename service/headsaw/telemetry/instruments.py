@@ -19,6 +19,7 @@ FILES_BUFFERED = "headsaw_files_buffered"
 BATCHES = "headsaw_batches_total"
 BATCHES_UNFINISHED = "headsaw_batches_unfinished"
 BATCHES_HELD = "headsaw_batches_held"
+BATCHES_ROUTED = "headsaw_batches_routed_total"
 BATCH_AGE = "headsaw_batch_age_seconds"
 LINES = "headsaw_lines_total"
 RESCUED_VALUES = "headsaw_rescued_values_total"
@@ -28,6 +29,7 @@ BYTES_OUT = "headsaw_bytes_out_total"
 CONVERSION = "headsaw_conversion_seconds"
 CONVERSION_CPU = "headsaw_conversion_cpu_seconds_total"
 LEASES_LOST = "headsaw_leases_lost_total"
+ENGINE_HEALTH = "headsaw_engine_health"
 OUTAGES = "headsaw_outages_total"
 API_CALLS = "headsaw_api_calls_total"
 WRITE_UNITS = "headsaw_ledger_write_units_total"
@@ -59,6 +61,9 @@ class Instruments(Collector):
 
     def _make_batches(self) -> None:
         self.batches = self._counter(BATCHES, "Batches, by what this worker did with them", "dataset", "outcome")
+        self.batches_routed = self._counter(
+            BATCHES_ROUTED, "Batches, by where this worker decided to have them converted", "dataset", "engine"
+        )
         self.batches_unfinished = self._gauge(BATCHES_UNFINISHED, "Unfinished batches in the ledger, of all workers")
         self.batches_held = self._gauge(BATCHES_HELD, "Batches whose lease this worker holds")
         self.batch_age = self._histogram(BATCH_AGE, "Time from a batch's claim until it was done", AGE_BUCKETS)
@@ -76,6 +81,9 @@ class Instruments(Collector):
         self.conversion_cpu = self._counter(CONVERSION_CPU, "CPU time of conversions")
 
     def _make_surroundings(self) -> None:
+        self.engine_health = self._gauge(
+            ENGINE_HEALTH, "1 for the state of this worker's circuit breaker for the engine, else 0", "engine", "health"
+        )
         self.outages = self._counter(OUTAGES, "Calls that failed through no fault of the data", "where", "kind")
         self.api_calls = self._counter(API_CALLS, "Requests to AWS, retries included", "service", "operation")
         self.write_units = self._counter(WRITE_UNITS, "Write units that the ledger's table and index consumed")

@@ -9,6 +9,7 @@ from typing import assert_never
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from headsaw.core.breaker import Health
 from headsaw.core.facts import (
     BacklogSampled,
     BatchClaimed,
@@ -18,9 +19,11 @@ from headsaw.core.facts import (
     BatchDone,
     BatchFailed,
     BatchReleased,
+    BatchRouted,
     BatchTaken,
     BatchUnpublishable,
     DrainBegan,
+    EngineHealth,
     Fact,
     FilesSeen,
     LeaseWasLost,
@@ -108,8 +111,10 @@ class Metrics:
         match fact:
             case MessagesReceived() | MessagesSettled() | FilesSeen():
                 self._intake(fact)
-            case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost() | BatchDelegated() | RunUndone():
+            case BatchClaimed() | BatchTaken() | BatchReleased() | LeaseWasLost():
                 self._holding(fact)
+            case BatchRouted() | BatchDelegated() | RunUndone() | EngineHealth():
+                self._routing(fact)
             case BatchConverted() | BatchCommitted() | BatchDone() | BatchFailed() | BatchUnpublishable():
                 self._outcome(fact)
             case OutageMet() | BacklogSampled():
@@ -133,9 +138,7 @@ class Metrics:
             case _:
                 assert_never(fact)
 
-    def _holding(
-        self, fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost | BatchDelegated | RunUndone
-    ) -> None:
+    def _holding(self, fact: BatchClaimed | BatchTaken | BatchReleased | LeaseWasLost) -> None:
         match fact:
             case BatchClaimed(batch):
                 self._count_batch(batch, "claimed")
@@ -145,6 +148,16 @@ class Metrics:
                 self._count_batch(batch, "released")
             case LeaseWasLost(_, during):
                 self._all.leases_lost.labels(self._code("during", during)).inc()
+            case _:
+                assert_never(fact)
+
+    def _routing(self, fact: BatchRouted | BatchDelegated | RunUndone | EngineHealth) -> None:
+        match fact:
+            case BatchRouted(batch, engine):
+                self._all.batches_routed.labels(self._dataset(batch.dataset), self._code("engine", engine)).inc()
+            case EngineHealth(engine, health):
+                for each in Health:
+                    self._all.engine_health.labels(self._code("engine", engine), each.value).set(each is health)
             case BatchDelegated(batch):
                 self._count_batch(batch, "delegated")
             case RunUndone(batch):

@@ -1,4 +1,4 @@
-"""What every part of the worker shares: the ports, the settings in force, chance, and where facts are told."""
+"""What every part of the worker shares: ports, limits, chance, where facts are told, and what it has observed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from headsaw.core.model import SettingsHash, WorkerId
 from headsaw.core.settings import DatasetSettings, S3Prefix
 from headsaw.errors import ProtocolViolation
 from headsaw.ports import Clock, Converter, Ledger, ObjectStore, Publisher, Queue, SparkJobs
+from headsaw.worker.observations import Observations
 
 SETTINGS_CACHED_MAX = 256
 
@@ -86,6 +87,7 @@ class Context:
         self.place = place
         self.tell = tell
         self.random = random
+        self.observed = Observations(world.clock, random, tell, limits.conversions)
         self._settings: dict[SettingsHash, DatasetSettings] = {}
 
     @property

@@ -20,7 +20,7 @@ from headsaw.core.delegation import (
     next_step,
     read_report,
 )
-from headsaw.core.facts import BatchDelegated, BatchFailed, RunUndone
+from headsaw.core.facts import BatchDelegated, BatchFailed, OutageMet, RunUndone, Where
 from headsaw.core.lifecycle import Delegate, Fail, Release, Wait
 from headsaw.core.model import Batch, Source, SparkRun
 from headsaw.core.naming import manifest_name, report_name
@@ -68,21 +68,37 @@ class Delegation:
         try:
             status = await self._status(run)
         except Outage as outage:
+            self._context.observed.engine_failed(run.engine)
             unanswered = outage
         report = await self._report(held.batch, run)
-        if unanswered is not None and report is None:
-            raise unanswered  # a finished report needs no engine
+        if unanswered is not None and report is None:  # a finished report needs no engine
+            self._context.tell(OutageMet(Where.ENGINE, type(unanswered).__name__, str(unanswered)))
+            await held.advance(Wait(self._next_look()))
+            return None
         limit = self._context.limits.spark_run_seconds_max
         match next_step(run, status, report, self._context.world.clock.now(), limit):
             case TakeReport(result):
+                self._context.observed.run_ended(run, status, report)
                 return _converted(result)
             case KeepWaiting():
+                if run.driver is not None:
+                    self._context.observed.run_at_work(run.engine, held.batch)
                 await held.advance(Wait(self._next_look()))
             case StartRun():
-                await self._start(held, run)
+                await self._start_again(held, run)
             case UndoRun(reason, counts):
+                self._context.observed.run_ended(run, status, report)
                 await self._undo(held, run, status, reason, counts=counts)
         return None
+
+    async def _start_again(self, held: Held, run: SparkRun) -> None:
+        """As `_start`, unless the engine is left alone."""
+        wait = self._context.observed.engine_wait(run.engine)
+        if wait is None:
+            self._context.observed.engine_asked(run.engine, held.batch)
+            await self._start(held, run)
+        else:
+            await held.advance(Wait(max(self._next_look(), self._context.world.clock.now() + wait)))
 
     async def _start(self, held: Held, run: SparkRun) -> None:
         """A run is known for the intent; or the engine was busy, and the attempt is over."""
@@ -91,8 +107,13 @@ class Delegation:
             await held.advance(Wait(self._next_look()))
             return
         job = self._job(held.batch)
-        started = await engine.find(job) or await engine.start(job)
+        try:
+            started = await engine.find(job) or await engine.start(job)
+        except Outage:
+            self._context.observed.engine_failed(run.engine)
+            raise
         if isinstance(started, Busy):
+            self._context.observed.engine_failed(run.engine)
             pause = OUTAGE_BACKOFF.wait(min(held.batch.lease.epoch, 10), self._context.random.random())
             await held.advance(Release(self._context.world.clock.now() + pause, started.reason))
             self._context.tell(RunUndone(held.batch, run.engine, started.reason))
@@ -102,7 +123,7 @@ class Delegation:
     def _job(self, batch: Batch) -> SparkJob:
         place = self._context.place.control
         manifest = f"s3://{place.bucket}/{place.key(manifest_name(batch.id, batch.attempt))}"
-        return SparkJob(batch.id, batch.attempt, batch.dataset, manifest, batch.bytes)
+        return SparkJob(batch.id, batch.attempt, batch.dataset, manifest, self._context.observed.ndjson_bytes(batch))
 
     async def _status(self, run: SparkRun) -> RunStatus | None:
         """None where no run is known, or this worker doesn't know its engine."""

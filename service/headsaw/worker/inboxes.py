@@ -2,6 +2,8 @@
 
 A dataset has two buffers: source files (notifications only, never data) and record messages (their bodies, bounded in
 bytes). The flusher claims what is due; when the buffers are full before anything is due, it claims the fullest one.
+
+In a backlog, the files of a dataset that has a Spark engine are gathered in bulk: one batch in place of many.
 """
 
 import asyncio
@@ -55,7 +57,8 @@ class Inboxes:
         self._settling = settling
         self._claimed = claimed
         self._changed = asyncio.Event()
-        self._buffered_max = min(BUFFERED_MAX, BUFFERED_FACTOR * sum(d.batch.max_files for d in datasets))
+        self.gathering = asyncio.Event()
+        """Set while a buffer is to be filled beyond its dataset's own limits."""
         self.has_space = asyncio.Event()
         self.has_space.set()
         self.failures = 0
@@ -65,6 +68,10 @@ class Inboxes:
     def __len__(self) -> int:
         """Sources that wait to be claimed."""
         return sum(len(buffer) for inbox in self._inboxes.values() for buffer in inbox.buffers)
+
+    @property
+    def _buffered_max(self) -> int:
+        return min(BUFFERED_MAX, BUFFERED_FACTOR * sum(inbox.files.capacity for inbox in self._inboxes.values()))
 
     @property
     def _full(self) -> bool:
@@ -106,6 +113,7 @@ class Inboxes:
         """Until `stopping`: claims each buffer when it is due. A claim that is under way is finished."""
         while not stopping.is_set():
             self._changed.clear()  # before looking: what arrives while claims are under way is looked at again
+            self._gather()
             for inbox in self._inboxes.values():
                 await self._flush_due(inbox, stopping)
             if self._full and not stopping.is_set():
@@ -113,6 +121,19 @@ class Inboxes:
                 continue
             self.has_space.set()
             await self._wait_for_change(stopping)
+
+    def _gather(self) -> None:
+        """Each buffer of files waits for as much as the backlog asks for."""
+        observed, buffered, any_bulk = self._context.observed, len(self), False
+        for inbox in self._inboxes.values():
+            known = inbox.settings.spark.engine in self._context.world.engines
+            bulk = observed.bulk(inbox.settings, buffered) if known else None
+            inbox.files.gather(bulk)
+            any_bulk = any_bulk or bulk is not None
+        if any_bulk:
+            self.gathering.set()
+        else:
+            self.gathering.clear()
 
     async def _flush_due(self, inbox: Inbox, stopping: asyncio.Event) -> None:
         now = self._context.world.clock.now()

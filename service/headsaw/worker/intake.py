@@ -47,11 +47,14 @@ class Intake:
         self._has_room = has_room
 
     async def poll(self, queue: Queue, stopping: asyncio.Event) -> None:
-        """Until `stopping`: receives and buffers, pausing while the worker has more than it can soon start."""
+        """Until `stopping`: receives and buffers, pausing while the worker has more than it can soon start.
+
+        What is gathered for a Spark engine isn't for the worker to start.
+        """
         failures = 0
         while not stopping.is_set():
-            await _either(self._has_room, stopping)
-            await _either(self._inboxes.has_space, stopping)
+            await _any(self._has_room, self._inboxes.gathering, stopping)
+            await _any(self._inboxes.has_space, stopping)
             if stopping.is_set():
                 return
             try:
@@ -129,7 +132,7 @@ class Intake:
             self._context.tell(FilesSeen(outcome, count, dataset))
 
 
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    """At least one of the events is set."""
-    if not (one.is_set() or other.is_set()):
-        await first_done([asyncio.ensure_future(event.wait()) for event in (one, other)])
+async def _any(*events: asyncio.Event) -> None:
+    """At least one of them is set."""
+    if not any(event.is_set() for event in events):
+        await first_done([asyncio.ensure_future(event.wait()) for event in events])

@@ -25,7 +25,7 @@ from headsaw.core.lifecycle import Commit, Fail, Finish, GiveUp, Release, Start,
 from headsaw.core.model import Batch, BatchId, BatchState, CommitPointer, FileMark, Source
 from headsaw.core.naming import commit_record_name
 from headsaw.core.retry import OUTAGE_BACKOFF, Backoff
-from headsaw.core.routing import Inline, ToEngine, choose_engine
+from headsaw.core.routing import Inline, Later, ToEngine
 from headsaw.core.settings import DatasetSettings
 from headsaw.errors import HeadsawError, LeaseLost, Outage, ProtocolViolation, UsageError
 from headsaw.ports import Accepted, ConvertedBatch, Refused, Unpublishable
@@ -170,9 +170,11 @@ class Runner:
                 raise ProtocolViolation(f"a batch is held in state {state}")
 
     async def _route(self, held: Held) -> None:
-        """Converted here, as soon as there is a slot, or handed to an engine."""
+        """Converted here, as soon as there is a slot, or handed to an engine; or given back until its engine works."""
         settings = await self._context.settings_of(held.batch.settings)
-        match choose_engine(settings, held.batch.bytes):
+        match self._context.observed.route(held.batch, settings):
+            case Later(seconds, reason):
+                await self._release(held, seconds, reason)
             case Inline(reason):
                 await self._convert_when_free(held, settings, reason)
             case ToEngine() as route:
@@ -234,6 +236,7 @@ class Runner:
     async def _commit_converted(
         self, held: Held, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
     ) -> CommitRecord | None:
+        self._context.observed.converted(held.batch, converted)
         self._context.tell(converted_fact(held.batch, converted))
         return await self._commit(held, settings, sources, converted)
 
@@ -350,4 +353,10 @@ class Runner:
 
 def _whereabouts(batch: Batch) -> Where:
     """The part of the world that a batch in this state depends on most."""
-    return Where.DLQ if batch.state is BatchState.FAILING else Where.BUCKET
+    match batch.state:
+        case BatchState.FAILING:
+            return Where.DLQ
+        case BatchState.DELEGATED:
+            return Where.ENGINE
+        case _:
+            return Where.BUCKET

@@ -111,6 +111,8 @@ class Worker:
             except HeadsawError as error:
                 self._context.tell(OutageMet(Where.QUEUE, type(error).__name__, str(error)))
             else:
+                self._context.observed.sampled(sum(depth.visible for depth in depths))
+                self._inboxes.changed()  # a backlog is gathered in bulk
                 self._context.tell(
                     BacklogSampled(
                         visible=sum(depth.visible for depth in depths),

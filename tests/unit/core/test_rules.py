@@ -21,7 +21,7 @@ from headsaw.core.conversion import FileCounts, OutputKind, RejectReason
 from headsaw.core.ids import new_id
 from headsaw.core.model import RecordRange, Source, SourceFile
 from headsaw.core.retry import Backoff
-from headsaw.core.routing import Excluded, Foreign, Inline, Routes, ToEngine, choose_engine
+from headsaw.core.routing import BulkTarget, Excluded, Foreign, Routes
 from headsaw.core.settings import BatchLimits, DatasetSettings
 
 MIB = 1024**2
@@ -87,6 +87,52 @@ def test_a_batch_never_holds_more_than_its_limits_and_the_rest_keeps_its_age() -
     assert [len(big.take()), len(big.take()), len(big.take())] == [1, 1, 0]
 
 
+def gathering(target: BulkTarget, **limits: Any) -> Buffer[SourceFile, str]:
+    buffer = Buffer[SourceFile, str](BatchLimits.model_validate({"max_files": 2, "max_age": 5.0, **limits}))
+    buffer.gather(target)
+    return buffer
+
+
+def test_a_buffer_that_gathers_in_bulk_waits_for_the_bulk_target_and_becomes_one_batch() -> None:
+    buffer = gathering(BulkTarget(files=4, bytes=1000))
+    for number in range(3):
+        buffer.add(file(str(number)), "r", now=0.0)
+    assert (buffer.capacity, buffer.due(1.0)) == (4, None)
+    buffer.add(file("3"), "r", now=0.0)
+    assert buffer.due(1.0) is FlushCause.BULK
+    assert len(buffer.take()) == 4
+    buffer.add(file("huge", size=1000), "r", now=0.0)
+    assert buffer.due(1.0) is FlushCause.BULK
+
+
+def test_max_age_holds_for_a_bulk_batch_too() -> None:
+    buffer = gathering(BulkTarget(files=100, bytes=1000))
+    for number in range(7):
+        buffer.add(file(str(number)), "r", now=0.0)
+    assert buffer.due(5.0) is FlushCause.AGE
+    assert len(buffer.take()) == 7
+
+
+def test_what_was_gathered_when_the_backlog_ends_is_one_batch_and_the_next_one_keeps_its_limits() -> None:
+    buffer = gathering(BulkTarget(files=100, bytes=1000))
+    for number in range(7):
+        buffer.add(file(str(number)), "r", now=0.0)
+    buffer.gather(None)
+    assert buffer.due(1.0) is FlushCause.FILES
+    assert len(buffer.take()) == 7
+    for number in range(7):
+        buffer.add(file(str(number)), "r", now=0.0)
+    assert len(buffer.take()) == 2
+
+
+def test_a_backlog_that_ends_before_anything_was_gathered_leaves_no_trace() -> None:
+    buffer = gathering(BulkTarget(files=100, bytes=1000))
+    buffer.gather(None)
+    for number in range(7):
+        buffer.add(file(str(number)), "r", now=0.0)
+    assert len(buffer.take()) == 2
+
+
 # --- routing
 
 
@@ -104,13 +150,6 @@ def test_globs_leave_keys_out_and_folder_markers_are_never_wanted() -> None:
     assert routes.route("landing", "clicks/tmp/a.ndjson") == Excluded("clicks")
     assert routes.route("landing", "clicks/readme.txt") == Excluded("clicks")
     assert routes.route("landing", "clicks/folder.ndjson/") == Excluded("clicks")
-
-
-def test_a_batch_goes_to_an_engine_from_its_threshold_on() -> None:
-    settings = dataset(spark={"engine": "local", "min_bytes": "1KiB"})
-    assert isinstance(choose_engine(settings, 1023), Inline)
-    assert choose_engine(settings, 1024) == ToEngine("local", "1024 bytes, from spark.min_bytes of 1024 on")
-    assert isinstance(choose_engine(dataset(), 10**15), Inline)
 
 
 # --- retry and ids

@@ -1,5 +1,6 @@
 """One example of every fact, once as the worker tells it and once with an object key wherever a text may stand."""
 
+from headsaw.core.breaker import Health
 from headsaw.core.conversion import FileCounts
 from headsaw.core.facts import (
     BacklogSampled,
@@ -10,9 +11,11 @@ from headsaw.core.facts import (
     BatchDone,
     BatchFailed,
     BatchReleased,
+    BatchRouted,
     BatchTaken,
     BatchUnpublishable,
     DrainBegan,
+    EngineHealth,
     Fact,
     FilesSeen,
     LeaseWasLost,
@@ -55,8 +58,10 @@ def examples(text: str = "code", label: str = "code") -> list[Fact]:
         MessagesSettled(MessageFate.CLAIMED, 9, text),
         FilesSeen(label, 9, "clicks"),
         BatchClaimed(BATCH, label),
-        BatchDelegated(BATCH, "glue", label),
-        RunUndone(BATCH, "glue", label),
+        BatchRouted(BATCH, "inline", "est. 3.1 MB (0.6 MB stored x 5.2) < spark.min_bytes 2GiB"),
+        BatchDelegated(BATCH, "glue", "est. 3.1 GB (0.6 GB stored x 5.2) >= spark.min_bytes 2GiB"),
+        RunUndone(BATCH, "glue", text),
+        EngineHealth("glue", Health.OPEN, 3, pause_seconds=45.0),
         BatchTaken(BATCH, label),
         BatchReleased(BATCH, text),
         BatchFailed(BATCH, "retry", text),

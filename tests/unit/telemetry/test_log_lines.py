@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -10,7 +11,18 @@ import pytest
 from fact_examples import BATCH, COUNTS, KEY, examples
 
 from headsaw.config.settings import LogSettings
-from headsaw.core.facts import BatchDone, BatchFailed, Fact, MessageFate, MessagesSettled, OutageMet, Where
+from headsaw.core.breaker import Health
+from headsaw.core.facts import (
+    BatchDone,
+    BatchFailed,
+    EngineHealth,
+    Fact,
+    MessageFate,
+    MessagesSettled,
+    OutageMet,
+    Where,
+)
+from headsaw.core.model import SparkRun
 from headsaw.errors import UsageError
 from headsaw.telemetry import open_telemetry
 from headsaw.telemetry.logs import Logs
@@ -68,6 +80,8 @@ def test_a_finished_batch_has_one_canonical_line_with_all_of_its_numbers() -> No
         "outputs": 2,
         "rejected": 1,
         "age_seconds": 12.346,
+        "engine": "inline",
+        "route": "",
     }
 
 
@@ -109,8 +123,24 @@ def test_at_debug_an_object_key_stands_on_debug_lines_alone() -> None:
     assert {line["event"] for line in named} == {
         "outage met: detail",
         "batch released: detail",
+        "spark run undone: detail",
         "messages settled: detail",
     }
+
+
+def test_a_batch_that_spark_converted_says_so_and_why() -> None:
+    delegated = replace(BATCH, run=SparkRun("glue", 5.0, "jr_1"), route="est. 3.1 GB")
+    [line] = lines(BatchDone(delegated, COUNTS, 1, 5, 1000, 400, 2, age_seconds=1.0))
+    assert (line["engine"], line["route"]) == ("glue", "est. 3.1 GB")
+
+
+@pytest.mark.parametrize(
+    ("health", "level"), [(Health.OPEN, "warning"), (Health.HALF_OPEN, "info"), (Health.CLOSED, "info")]
+)
+def test_an_engine_that_is_left_alone_is_a_warning(health: Health, level: str) -> None:
+    [line] = lines(EngineHealth("glue", health, 3, 45.06789))
+    assert (line["level"], line["engine"], line["health"], line["failures"]) == (level, "glue", health.value, 3)
+    assert line["pause_seconds"] == 45.068
 
 
 def test_the_reason_of_a_failure_may_quote_a_record_and_is_not_logged_even_at_debug() -> None:

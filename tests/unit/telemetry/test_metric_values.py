@@ -4,15 +4,19 @@ import pytest
 from fact_examples import BATCH, COUNTS, KEY, examples
 from prometheus_client.parser import text_string_to_metric_families
 
+from headsaw.core.breaker import Health
 from headsaw.core.facts import (
     BacklogSampled,
     BatchClaimed,
     BatchConverted,
+    BatchDelegated,
     BatchDone,
     BatchFailed,
     BatchReleased,
+    BatchRouted,
     BatchTaken,
     BatchUnpublishable,
+    EngineHealth,
     Fact,
     FilesSeen,
     LeaseWasLost,
@@ -20,6 +24,7 @@ from headsaw.core.facts import (
     MessagesReceived,
     MessagesSettled,
     OutageMet,
+    RunUndone,
     Where,
     WorkerStarted,
 )
@@ -75,10 +80,28 @@ def test_files_are_counted_by_dataset_and_outcome() -> None:
         (BatchFailed(BATCH, "split", ""), "split"),
         (BatchFailed(BATCH, "failed", ""), "failed"),
         (BatchUnpublishable(BATCH, 2), "unpublishable"),
+        (BatchDelegated(BATCH, "glue", "est. 3 GB"), "delegated"),
+        (RunUndone(BATCH, "glue", "busy"), "undone"),
     ],
 )
 def test_batches_are_counted_by_dataset_and_outcome(fact: Fact, outcome: str) -> None:
     assert moved(fact) == {f"batches_total{{dataset=clicks,outcome={outcome}}}": 1}
+
+
+def test_routes_are_counted_by_dataset_and_engine() -> None:
+    routed = [BatchRouted(BATCH, engine, "est. 3 GB") for engine in ("inline", "glue", "later", "emr-serverless")]
+    assert moved(*routed, routed[0]) == {
+        "batches_routed_total{dataset=clicks,engine=inline}": 2,
+        "batches_routed_total{dataset=clicks,engine=glue}": 1,
+        "batches_routed_total{dataset=clicks,engine=later}": 1,
+        "batches_routed_total{dataset=clicks,engine=emr-serverless}": 1,
+    }
+
+
+def test_an_engine_has_one_state_at_a_time() -> None:
+    opened, trying = EngineHealth("glue", Health.OPEN, 3, 45.0), EngineHealth("glue", Health.HALF_OPEN, 3, 0.0)
+    assert moved(opened) == {"engine_health{engine=glue,health=open}": 1}
+    assert moved(opened, trying) == {"engine_health{engine=glue,health=half_open}": 1}
 
 
 def test_a_finished_batch_counts_its_lines_once_each() -> None:

@@ -4,12 +4,15 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 from fact_examples import examples
 from prometheus_client.metrics import MetricWrapperBase
 
 from headsaw.config.settings import LogSettings
+from headsaw.core.breaker import Health
 from headsaw.core.facts import MessageFate, Where
+from headsaw.core.settings import Engine
 from headsaw.http import LIVEZ, METRICS, READYZ
 from headsaw.telemetry import open_telemetry
 from headsaw.telemetry.instruments import Instruments
@@ -44,6 +47,12 @@ def test_the_values_of_enumerated_labels_are_documented() -> None:
         ("headsaw_queue_messages", "state"): list(QUEUE_STATES),
         ("headsaw_batches_total", "outcome"): list(BATCH_OUTCOMES),
         ("headsaw_lines_total", "fate"): list(LINE_FATES),
+        ("headsaw_batches_routed_total", "engine"): [
+            "inline",
+            "later",
+            *(engine for engine in get_args(Engine) if engine != "none"),
+        ],
+        ("headsaw_engine_health", "health"): [health.value for health in Health],
         ("headsaw_outages_total", "where"): [where.value for where in Where],
     }
     assert f"at most {LABEL_VALUES_MAX} different values, `dataset` {DATASETS_MAX:,};" in PAGE
