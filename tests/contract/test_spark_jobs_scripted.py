@@ -211,7 +211,11 @@ async def test_an_engine_that_refuses_a_run_is_busy_and_nothing_was_started(
 
 @pytest.mark.parametrize(
     ("engine", "status", "code"),
-    [("glue", 400, "ConcurrentRunsExceededException"), ("emr-serverless", 409, "ConflictException")],
+    [
+        ("glue", 400, "ConcurrentRunsExceededException"),
+        ("emr-serverless", 409, "ConflictException"),
+        ("emr-serverless", 400, "ValidationException"),  # its token came with another size before
+    ],
 )
 async def test_an_engine_that_is_busy_with_the_attempts_own_run_has_started_it(
     engine: str, status: int, code: str

@@ -37,7 +37,10 @@ class EmrServerlessSpark:
         self._application = settings.application_id
 
     async def start(self, job: SparkJob) -> str | Busy:
-        """The token makes repeats harmless, as long as EMR remembers it."""
+        """The token makes repeats harmless, as long as EMR remembers it.
+
+        A repeat that asks for another size, as workers' estimates differ, is refused: the first one counts.
+        """
         given = self._settings
         call = self._client.start_job_run(
             applicationId=self._application,
@@ -57,9 +60,7 @@ class EmrServerlessSpark:
         answer = await ask(call, f"start a job run of EMR application {self._application}", _BUSY | _WRONG)
         if not isinstance(answer, Refused):
             return str(answer["jobRunId"])
-        if answer.code in _BUSY and (own := await self.find(job)) is not None:
-            return own
-        return Busy(answer.reason)
+        return await self.find(job) or Busy(answer.reason)
 
     async def find(self, job: SparkJob) -> str | None:
         """Among the newest job runs of the application."""

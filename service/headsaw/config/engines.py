@@ -11,7 +11,7 @@ _GIB = 1024**3
 _OBJECT = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s,#]*[^\s,#/]"
 _ROLE = r"^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$"
 _TIMEOUT = "After how long the engine ends a run. Shorter than `spark.run_max`."
-_EACH = "The stored bytes of a batch that each of them is meant to take; it decides how many there are."
+_EACH = "How much of a batch's estimated NDJSON each of them is meant to take; it decides how many there are."
 
 RUN_MAX_SECONDS = 86_400.0
 """How long a run may take by default, from the intent to start it."""
