@@ -21,8 +21,8 @@ from headsaw.ports import ObjectStore, Outgoing, Queue
 
 PUTS_AT_ONCE = 16
 RECORD_MESSAGE_SHARE = 0.05
-LARGE_FILES = 3
-"""Each of them more than enough for Spark; one is compressed, which Spark can't split."""
+LARGE_FILES = 2
+"""Each of them more than enough for Spark; the second is compressed, which Spark can't split."""
 LARGE_SHARE = 1.1
 
 
