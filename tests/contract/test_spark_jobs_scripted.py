@@ -262,8 +262,9 @@ async def test_no_error_names_an_object(engine: str) -> None:
     denial = answer(
         403, json.dumps({"__type": "AccessDeniedException", "message": message}), "Content-Type: application/json"
     )
-    async with speaking(engine, refusal, denial) as (jobs, _):
+    async with speaking(engine, refusal, says(NO_RUNS[engine])) as (jobs, _):
         busy = await jobs.start(JOB)
+    async with speaking(engine, denial) as (jobs, _):
         with pytest.raises(AccessDenied) as raised:
             await jobs.start(JOB)
     assert isinstance(busy, Busy)
