@@ -12,7 +12,7 @@ from tests.shell.world import Around, Running, Site, ToyConverter, dataset
 
 from headsaw.adapters.memory.spark import Behaviour, MemorySpark
 from headsaw.core.breaker import FAILURES_MAX
-from headsaw.core.facts import BatchClaimed, BatchTaken, MessagesReceived
+from headsaw.core.facts import BatchClaimed, BatchTaken
 from headsaw.core.lifecycle import Take, advance
 from headsaw.core.model import Batch, BatchState, SourceFile, WorkerId
 from headsaw.core.settings import DatasetSettings
@@ -156,17 +156,18 @@ def test_max_age_ends_the_gathering_also_far_from_the_target() -> None:
     run(scenario())
 
 
-def test_a_busy_worker_goes_on_gathering_for_the_engine() -> None:
-    """Its conversions are all taken, so it wouldn't poll for itself."""
-
+def test_a_worker_whose_conversions_are_all_taken_goes_on_gathering_for_the_engine() -> None:
     async def scenario() -> None:
         backlog = Backlog(delegated(BULK))
-        await backlog.land(3000)
         slow = ToyConverter(backlog.site.store, backlog.site.clock, backlog.site.random, seconds=300.0)
+        await backlog.land(100)
         async with Running(backlog.worker(converter=slow)):
+            await backlog.site.clock.sleep(5.0)
+            left = (await backlog.site.queue.depth()).visible
+            assert left > 0, "it has enough for now, and doesn't poll"
+            await backlog.land(3100)
             await backlog.site.clock.sleep(60.0)
-            received = sum(fact.count for fact in backlog.site.facts if isinstance(fact, MessagesReceived))
-            assert received == 3000
+            assert (await backlog.site.queue.depth()).visible == 0
             assert by_engine(await backlog.batches())["local"] >= 2000
 
     run(scenario())

@@ -107,7 +107,7 @@ def choose(batch: Batch, settings: DatasetSettings, observed: Observed) -> Inlin
         return Inline(f"{_estimate(batch, observed)} < spark.min_bytes {_as_written(spark.min_bytes)}")
     if observed.engine_wait is None:
         return ToEngine(spark.engine, cause)
-    takes = f"{spark.engine} fails and is left alone; inline takes about {about_seconds(observed.inline_seconds)}"
+    takes = f"{spark.engine} takes no runs now; inline takes about {about_seconds(observed.inline_seconds)}"
     if observed.inline_seconds <= FALLBACK_FACTOR * spark.inline_max:
         return Inline(takes)
     return Later(observed.engine_wait, f"{takes} > {FALLBACK_FACTOR} x spark.inline_max")

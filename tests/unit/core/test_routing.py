@@ -81,9 +81,9 @@ def test_what_was_gathered_in_bulk_goes_to_the_engine_while_there_is_a_backlog()
 def test_while_the_engine_is_left_alone_inline_takes_what_it_can_within_a_bound_and_the_rest_waits() -> None:
     bound = FALLBACK_FACTOR * 900.0
     route = choose(batch(3 * GB), dataset(), observed(inline_seconds=bound, engine_wait=45.0))
-    assert route == Inline("glue fails and is left alone; inline takes about 60 min")
+    assert route == Inline("glue takes no runs now; inline takes about 60 min")
     later = choose(batch(3 * GB), dataset(), observed(inline_seconds=bound + 1, engine_wait=45.0))
-    assert later == Later(45.0, "glue fails and is left alone; inline takes about 60 min > 4 x spark.inline_max")
+    assert later == Later(45.0, "glue takes no runs now; inline takes about 60 min > 4 x spark.inline_max")
 
 
 def test_a_small_batch_is_inline_whatever_the_health_of_the_engine() -> None:
