@@ -78,6 +78,8 @@ def status_command(config: ConfigOption = None, as_json: JsonOption = False) -> 
     out.print(table, "")
     states = ", ".join(f"{number} {state.value}" for state, number in sorted(seen.states.items()) if number)
     out.print(f"Batches: {states or 'none'}.")
+    if seen.engines:
+        out.print(f"On Spark: {', '.join(f'{number} on {engine}' for engine, number in sorted(seen.engines.items()))}.")
     if seen.oldest is not None:
         waiting = age(seen.checked_at - seen.oldest.created_at)
         out.print(f"Oldest unfinished: {seen.oldest.id}, {seen.oldest.state.value} for {waiting} in all.")
@@ -118,10 +120,17 @@ def batches_command(
     table.columns[0].no_wrap = True
     for batch in found:
         rows = count(batch.rows) if batch.rows is not None else "-"
-        reason = plain(batch.reason or "")
+        reason = plain(_on_spark(batch) or batch.reason or "")
         since = age(now - batch.created_at)
         table.add_row(batch.id, batch.dataset, batch.state.value, count(batch.files), rows, since, reason)
     out.print(table if found else "No such batches.")
+
+
+def _on_spark(batch: Batch) -> str | None:
+    """What a DELEGATED batch waits for."""
+    if batch.state is not BatchState.DELEGATED or batch.run is None:
+        return None
+    return f"{batch.run.engine}: {batch.run.known_id or 'starting'}"
 
 
 def _state(text: str) -> BatchState:
@@ -175,7 +184,7 @@ def _grid(title: str) -> Table:
 def _show_batch(now: float, story: BatchStory) -> None:
     batch = story.batch
     grid = _grid(f"Batch {batch.id}")
-    for name, value in _batch_facts(now, batch).items():
+    for name, value in (_batch_facts(now, batch) | _run_facts(now, story)).items():
         grid.add_row(name, plain(value))
     if story.trouble is not None:
         grid.add_row("trouble", f"[red]{plain(story.trouble)}[/red]")
@@ -199,6 +208,7 @@ def _show_batch(now: float, story: BatchStory) -> None:
 def _batch_facts(now: float, batch: Batch) -> dict[str, str]:
     lease = batch.lease
     held = f"{lease.owner} until {moment(lease.until)}" if lease.held(now) else "nobody"
+    due_at = batch.due_at if batch.state is not BatchState.DELEGATED else None  # that is its next look
     facts = {
         "dataset": f"{batch.dataset} (settings {batch.settings})",
         "state": batch.state.value,
@@ -207,13 +217,34 @@ def _batch_facts(now: float, batch: Batch) -> dict[str, str]:
         "held by": f"{held} (epoch {lease.epoch})",
         "reason": batch.reason or "",
         "claimed": f"{moment(batch.created_at)}, {age(now - batch.created_at)} ago",
-        "due": f"{moment(batch.due_at)}" if batch.due_at is not None else "",
+        "due": moment(due_at) if due_at is not None else "",
         "finished": f"{moment(batch.finished_at)}" if batch.finished_at is not None else "",
         "commit record": batch.commit.key if batch.commit is not None else "",
+        "route": batch.route or "",
         "parent": batch.parent or "",
         "children": ", ".join(batch.children),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _run_facts(now: float, story: BatchStory) -> dict[str, str]:
+    """Of the Spark run that the batch waits for, or that converted it."""
+    batch = story.batch
+    run = batch.run
+    if run is None:
+        return {}
+    facts = {
+        "engine": run.engine,
+        "spark run": run.known_id or "its start isn't known to have been answered",
+        "since": f"{moment(run.since)}, {age(now - run.since)} ago",
+        "driver": f"registered as {run.driver}" if run.driver is not None else "not registered yet",
+    }
+    if run.id is not None and run.driver_run is not None and run.id != run.driver_run:
+        facts["another run"] = f"{run.id}: was started too, and does nothing"
+    if batch.state is BatchState.DELEGATED:
+        facts["report"] = "written, and taken at the next look" if story.reported else "not written yet"
+        facts["next look"] = moment(batch.due_at) if batch.due_at is not None else ""
+    return facts
 
 
 def _more(number: int, things: str) -> None:

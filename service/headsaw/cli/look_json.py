@@ -3,7 +3,7 @@
 from typing import Any
 
 from headsaw.core.conversion import FileCounts
-from headsaw.core.model import Batch, BatchState, RecordRange, Source, SourceFile
+from headsaw.core.model import Batch, BatchState, RecordRange, Source, SourceFile, SparkRun
 from headsaw.operate.describe import BatchStory, FileStory, SourceStory, VersionStory
 from headsaw.operate.look import QueueStatus, Status
 
@@ -17,6 +17,7 @@ def status(seen: Status) -> Document:
         "queues": [_queue(queue) for queue in seen.queues],
         "dlq": _queue(seen.dlq),
         "batches": {state.value: seen.states[state] for state in BatchState},
+        "delegated": dict(sorted(seen.engines.items())),
         "unfinished": seen.unfinished,
         "oldest_unfinished": {"id": seen.oldest.id, "created_at": seen.oldest.created_at} if seen.oldest else None,
         "datasets": [
@@ -59,10 +60,22 @@ def batch(item: Batch) -> Document:
         "lease": {"owner": lease.owner, "epoch": lease.epoch, "until": lease.until},
         "settings": item.settings,
         "schema_version": item.schema_version,
+        "route": item.route,
+        "run": _run(item.run) if item.run else None,
         "commit": {"key": item.commit.key, "sha256": item.commit.sha256} if item.commit else None,
         "root": item.span.root,
         "parent": item.parent,
         "children": list(item.children),
+    }
+
+
+def _run(run: SparkRun) -> Document:
+    return {
+        "engine": run.engine,
+        "since": run.since,
+        "id": run.id,
+        "driver": run.driver,
+        "driver_run": run.driver_run,
     }
 
 
@@ -83,6 +96,7 @@ def batch_story(story: BatchStory) -> Document:
     ]
     return {
         "batch": batch(story.batch),
+        "reported": story.reported,
         "counts": _counts(record.counts) if record else None,
         "engine": record.engine if record else None,
         "rescued_values": record.rescued_values if record else None,

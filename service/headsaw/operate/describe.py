@@ -7,6 +7,7 @@ from headsaw.config import ServiceSettings
 from headsaw.core.commit import TOKEN_METADATA, CommitRecord, PendingUpload
 from headsaw.core.conversion import FileCounts
 from headsaw.core.model import Batch, BatchId, BatchState, FileIdentity, FileRecord, Source
+from headsaw.core.naming import report_name
 from headsaw.core.settings import S3Prefix
 from headsaw.errors import HeadsawError, ProtocolViolation
 from headsaw.operate.site import Ports, each, iterated, load_record
@@ -39,13 +40,17 @@ class SourceStory:
 
 @dataclass(frozen=True, slots=True)
 class BatchStory:
-    """A batch. `record` is None before the commit point; `trouble` says why it can't be read after it."""
+    """A batch. `record` is None before the commit point; `trouble` says why it can't be read after it.
+
+    `reported`: the registered driver of its Spark run has written its report; a worker takes it at its next look.
+    """
 
     batch: Batch
     sources: tuple[SourceStory, ...]
     record: CommitRecord | None
     trouble: str | None
     outputs: tuple[Output, ...]
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,14 @@ async def describe_batch(config: ServiceSettings, ports: Ports, batch_id: str) -
     record, trouble = await _record(config, ports, batch)
     outputs = await _outputs(ports, record) if record is not None else ()
     stories = tuple(_source_story(source, index, record) for index, source in enumerate(sources))
-    return BatchStory(batch, stories, record, trouble, outputs)
+    return BatchStory(batch, stories, record, trouble, outputs, await _reported(config, ports, batch))
+
+
+async def _reported(config: ServiceSettings, ports: Ports, batch: Batch) -> bool:
+    if batch.run is None or batch.run.driver is None:
+        return False
+    key = config.control.key(report_name(batch.id, batch.attempt, batch.run.driver))
+    return await ports.store.head(config.control.bucket, key) is not None
 
 
 async def describe_file(config: ServiceSettings, ports: Ports, place: S3Prefix) -> FileStory:

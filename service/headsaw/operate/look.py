@@ -30,10 +30,14 @@ class DatasetStatus:
     unfinished_files: int = 0
     oldest_unfinished_at: float | None = None
     last_done_at: float | None = None
+    engines: Counter[str] = field(default_factory=Counter)
+    """DELEGATED batches by engine."""
 
     def add(self, batch: Batch) -> None:
         """One batch more. A SPLIT one's files are its children's."""
         self.states[batch.state] += 1
+        if batch.state is BatchState.DELEGATED and batch.run is not None:
+            self.engines[batch.run.engine] += 1
         self.rows += batch.rows or 0
         self.files += batch.files if batch.state is not BatchState.SPLIT else 0
         if not batch.state.terminal:
@@ -57,6 +61,11 @@ class Status:
     def states(self) -> Counter[BatchState]:
         """Batches of all datasets by state."""
         return sum((dataset.states for dataset in self.datasets), Counter[BatchState]())
+
+    @property
+    def engines(self) -> Counter[str]:
+        """DELEGATED batches of all datasets by engine."""
+        return sum((dataset.engines for dataset in self.datasets), Counter[str]())
 
     @property
     def unfinished(self) -> int:

@@ -3,10 +3,14 @@ from dataclasses import replace
 import pytest
 from small_lake import HOUR, Lake, lines
 
+from headsaw.cli import look, look_json
+from headsaw.cli.display import moment
 from headsaw.core.conversion import FileCounts
-from headsaw.core.model import BatchState, FileMark
+from headsaw.core.lifecycle import Delegate, Start, Wait
+from headsaw.core.model import Batch, BatchState, FileMark
+from headsaw.core.naming import report_name
 from headsaw.core.settings import S3Prefix
-from headsaw.operate.describe import NotFound, describe_batch, describe_file, describe_message
+from headsaw.operate.describe import BatchStory, NotFound, describe_batch, describe_file, describe_message
 from headsaw.operate.look import batches, status
 
 
@@ -70,6 +74,92 @@ async def test_an_unfinished_batch_has_sources_and_no_outcome_yet(lake: Lake) ->
     batch = await lake.claim(await lake.land("clicks/a", lines(1)))
     story = await describe_batch(lake.config, lake, batch.id)
     assert (story.record, story.outputs, story.sources[0].counts) == (None, (), None)
+
+
+async def delegated(lake: Lake, name: str = "a") -> Batch:
+    """A batch that waits for a Spark run."""
+    batch = await lake.claim(await lake.land(f"clicks/{name}", lines(1)))
+    batch = await lake.move(batch, Delegate("glue", lake.clock.now(), "est. 3.1 GB (600 MB stored x 5.2)"))
+    return await lake.move(batch, Wait(lake.clock.now() + 30, "jr_1"))
+
+
+def shown(capsys: pytest.CaptureFixture[str], now: float, story: BatchStory) -> dict[str, str]:
+    """What `describe` prints of a batch, by its label."""
+    look._show_batch(now, story)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    rows = [line.split("  ", 1) for line in text.splitlines()[1:] if "  " in line.strip()]
+    return {label.strip(): value.strip() for label, value in rows}
+
+
+async def test_a_delegated_batch_tells_its_engine_why_its_run_and_whether_its_driver_is_there(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = await delegated(lake)
+    await lake.pass_time(5 * 60)
+    story = await describe_batch(lake.config, lake, batch.id)
+    assert batch.run is not None
+    rows = shown(capsys, lake.clock.now(), story)
+    assert rows["state"] == "DELEGATED"
+    assert rows["route"] == "est. 3.1 GB (600 MB stored x 5.2)"
+    assert (rows["engine"], rows["spark run"]) == ("glue", "jr_1")
+    assert rows["since"] == f"{moment(batch.run.since)}, 5m ago"
+    assert rows["driver"] == "not registered yet"
+    assert (rows["report"], rows["next look"]) == ("not written yet", moment(batch.run.since + 30))
+    assert "due" not in rows
+
+
+async def test_a_registered_driver_its_report_and_a_second_run_are_told(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = await delegated(lake)
+    assert await lake.ledger.register_driver(batch.id, batch.attempt, "token", "jr_2") is not None
+    rows = shown(capsys, lake.clock.now(), await describe_batch(lake.config, lake, batch.id))
+    assert (rows["spark run"], rows["driver"]) == ("jr_2", "registered as token")
+    assert rows["another run"].startswith("jr_1")
+    assert rows["report"] == "not written yet"
+    await lake.store.put("control", lake.config.control.key(report_name(batch.id, batch.attempt, "token")), b"{}")
+    story = await describe_batch(lake.config, lake, batch.id)
+    assert shown(capsys, lake.clock.now(), story)["report"] == "written, and taken at the next look"
+    document = look_json.batch_story(story)
+    assert document["reported"] is True
+    assert document["batch"]["run"] == {
+        "engine": "glue",
+        "since": batch.created_at,
+        "id": "jr_1",
+        "driver": "token",
+        "driver_run": "jr_2",
+    }
+
+
+async def test_an_intent_whose_start_nobody_has_heard_of_is_told_as_such(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = await lake.claim(await lake.land("clicks/a", lines(1)))
+    batch = await lake.move(batch, Delegate("glue", lake.clock.now(), "why"))
+    rows = shown(capsys, lake.clock.now(), await describe_batch(lake.config, lake, batch.id))
+    assert rows["spark run"] == "its start isn't known to have been answered"
+    assert look._on_spark(batch) == "glue: starting"
+
+
+async def test_an_inline_batch_tells_why_and_has_no_run(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    batch = await lake.claim(await lake.land("clicks/a", lines(1)))
+    batch = await lake.move(batch, Start("no engine is configured"))
+    story = await describe_batch(lake.config, lake, batch.id)
+    rows = shown(capsys, lake.clock.now(), story)
+    assert rows["route"] == "no engine is configured"
+    assert not {"engine", "spark run", "driver", "report"} & set(rows)
+    assert look_json.batch_story(story)["batch"]["run"] is None
+
+
+async def test_status_counts_what_waits_for_spark_by_engine(lake: Lake) -> None:
+    await delegated(lake, "a")
+    await delegated(lake, "b")
+    await lake.claim(await lake.land("clicks/c", lines(1)))
+    seen = await status(lake.config, lake)
+    assert seen.engines == {"glue": 2}
+    assert look_json.status(seen)["delegated"] == {"glue": 2}
+    assert look_json.status(seen)["batches"]["DELEGATED"] == 2
 
 
 async def test_a_commit_record_that_is_gone_is_told_and_not_raised(lake: Lake) -> None:
