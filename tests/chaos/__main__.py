@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--lease", type=float, default=5.0, help="seconds (at least 3)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--faults", type=float, default=0.3, help="the share of requests that meet a fault")
+    parser.add_argument("--faults", type=float, default=0.35, help="the share of requests that meet a fault")
     parser.add_argument("--leases-to-done", type=float, default=3.0, help="the p99 allowed after the faults")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="headsaw-chaos-"))

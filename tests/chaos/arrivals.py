@@ -14,12 +14,12 @@ from headsaw.ports import Outgoing
 LANDING = "chaos-landing"
 WIDE = "wide"
 SMALL = "clicks"
-WIDE_LINES = 2600
-WIDE_PARTITIONS = 12
+WIDE_LINES = 1600
+WIDE_PARTITIONS = 20
 CORRUPT_SHARE = 0.02
 BROKEN_SHARE = 0.3
 MESSAGE_SHARE = 0.1
-UNFINISHED_MAX = 24
+UNFINISHED_MAX = 28
 """Batches. What is measured after the faults is how soon work is resumed, not how much there is of it."""
 
 

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SIZE = "24m"
+LEFT_BYTES = 12 * 1024
+"""So much is left when it is full: enough for Python to find out that the folder takes files, which it otherwise leaves
+for another one, and too little for what a conversion writes."""
 
 
 class SmallDisk:
@@ -18,7 +21,7 @@ class SmallDisk:
         self._filler = folder / "filler"
 
     def fill(self) -> None:
-        """Nothing more can be written."""
+        """Hardly anything more can be written."""
         with self._filler.open("wb", buffering=0) as file:
             try:
                 while True:
@@ -26,6 +29,7 @@ class SmallDisk:
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
+            file.truncate(max(0, file.tell() - LEFT_BYTES))
 
     def empty(self) -> None:
         """There is space again."""

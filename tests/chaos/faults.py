@@ -33,11 +33,15 @@ WEIGHTS = {
     Fault.LOST: 22,
     Fault.CUT: 8,
 }
-SPECIAL_SHARE = 0.3
+SPECIAL_SHARE = 0.4
 """Of the faults that meet an operation with a failure of its own, so many are that."""
 
-LATENCY_SECONDS = (0.05, 1.5)
-HALF_OPEN_SECONDS = (2.0, 20.0)
+STARTING_SHARE = 0.15
+"""Of the usual faults while a process checks, one call after the other, what it needs: they would make each start take
+longer than a worker lives, and what is tormented is work."""
+
+LATENCY_SECONDS = (0.02, 1.0)
+HALF_OPEN_SECONDS = (2.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,11 @@ class Faults:
     requests: int = 0
     injected: Counter[Fault] = field(default_factory=Counter)
 
-    def choose(self, request: Request) -> Fault | None:
-        """The fault of this request."""
+    def choose(self, request: Request, *, starting: bool = False) -> Fault | None:
+        """The fault of this request, which a process that is just `starting` meets less often."""
         self.requests += 1
-        if not self.active or self.random.random() >= self.share:
+        share = self.share * (STARTING_SHARE if starting else 1.0)
+        if not self.active or self.random.random() >= share:
             return None
         fault = self.random.choices(list(WEIGHTS), WEIGHTS.values())[0]
         if self.random.random() < SPECIAL_SHARE:

@@ -16,6 +16,8 @@ from tests.chaos.faults import HALF_OPEN_SECONDS, LATENCY_SECONDS, Answer, Fault
 
 PIECE_BYTES = 64 * 1024
 HEAD_BYTES_MAX = 64 * 1024
+START_REQUESTS = 18
+"""What a worker asks before it begins to work, a few more for what it has to ask again."""
 _NOT_SAID = frozenset({"expect", "connection"})
 
 
@@ -82,7 +84,7 @@ class Proxy:
     ) -> None:
         """The request was answered, or is told to have failed, or Dropped is raised."""
         door.requests += 1
-        fault = self._faults.choose(request)
+        fault = self._faults.choose(request, starting=door.requests <= START_REQUESTS)
         if await self._instead(fault, request, body, client):
             return
         upstream[1].write(_forwarded(request, body))

@@ -45,10 +45,10 @@ class Plan:
     lease_seconds: float
     seed: int
     folder: Path
-    fault_share: float = 0.3
+    fault_share: float = 0.35
     leases_to_done: float = 3.0
     files_a_second: float = 4.0
-    wide_every: float = 20.0
+    wide_every: float = 10.0
     kill_every: float = 1.7
     pause_every: float = 6.0
     restart_every: float = 25.0
@@ -111,7 +111,7 @@ def configuration(endpoint: Endpoint, plan: Plan) -> dict[str, Any]:
             "destination": f"s3://chaos-lake/{name}/",
             "partition_by": [partition],
             "schema": {"hints": {"ts": "timestamp"}},
-            "batch": {"max_files": 25, "max_age": "0.7s"},
+            "batch": {"max_files": 5, "max_age": "0.7s"},
         }
 
     return {
@@ -123,8 +123,8 @@ def configuration(endpoint: Endpoint, plan: Plan) -> dict[str, Any]:
         "datasets": [dataset(SMALL, {"field": "ts", "granularity": "day"}), dataset(WIDE, {"field": "part"})],
         "visibility": f"{max(5.0, 1.5 * plan.lease_seconds):g}s",
         "poll_wait": "1s",
-        "pollers": 6,
-        "conversions": 2,
+        "pollers": 8,
+        "conversions": 6,
         "memory_bytes": "16MiB",
         "attempts_max": 100,
         "lease": {"length": f"{plan.lease_seconds:g}s"},

@@ -53,7 +53,7 @@ class Always(Faults):
     fault: Fault = Fault.RESET
     operation: str = ""
 
-    def choose(self, request: Request) -> Fault | None:
+    def choose(self, request: Request, *, starting: bool = False) -> Fault | None:
         return self.fault if self.active and request.operation == self.operation else None
 
 
