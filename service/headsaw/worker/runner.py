@@ -135,8 +135,8 @@ class Runner:
     async def _work(self, held: Held) -> None:
         """The batch is advanced as far as this worker can take it, and isn't held afterwards, whatever happened."""
         try:
-            await self._advance(held)
-            self._expected.add(held.batch)
+            if await self._advance(held):
+                self._expected.add(held.batch)
         except LeaseLost:
             self._context.tell(LeaseWasLost(held.batch, held.batch.state.value))
         except asyncio.CancelledError:
@@ -153,13 +153,14 @@ class Runner:
             self._started(held.batch)
             self._keeper.drop(held)
 
-    async def _advance(self, held: Held) -> None:
+    async def _advance(self, held: Held) -> bool:
+        """False if the batch is given back for whoever finds it first."""
         match held.batch.state:
             case BatchState.READY:
                 if held.batch.failures >= self._context.limits.attempts_max:
                     await self._end_attempts(held)
                 else:
-                    await self._route(held)
+                    return await self._route(held)
             case BatchState.DELEGATED:
                 await self._look_after_run(held)
             case BatchState.PUBLISHING:
@@ -168,18 +169,22 @@ class Runner:
                 await self._finish_failing(held)
             case state:
                 raise ProtocolViolation(f"a batch is held in state {state}")
+        return True
 
-    async def _route(self, held: Held) -> None:
-        """Converted here, as soon as there is a slot, or handed to an engine; or given back until its engine works."""
+    async def _route(self, held: Held) -> bool:
+        """Converted here, as soon as there is a slot, or handed to an engine; False: given back, as its engine isn't
+        here, or takes nothing from here: another worker may have better luck."""
         settings = await self._context.settings_of(held.batch.settings)
         match self._context.observed.route(held.batch, settings):
             case Later(seconds, reason):
                 await self._release(held, seconds, reason)
+                return False
             case Inline(reason):
                 await self._convert_when_free(held, settings, reason)
             case ToEngine() as route:
                 sources = await self._context.world.ledger.sources(held.batch)
                 await self._delegation.delegate(held, settings, sources, route)
+        return True
 
     async def _look_after_run(self, held: Held) -> None:
         converted = await self._delegation.look(held)
@@ -243,12 +248,13 @@ class Runner:
     async def _commit(
         self, held: Held, settings: DatasetSettings, sources: Sequence[Source], converted: ConvertedBatch
     ) -> CommitRecord | None:
-        record = commit_record(held.batch, settings, sources, converted)
-        wrong = violations(record, held.batch)
+        attempted = held.batch
+        record = commit_record(attempted, settings, sources, converted)
+        wrong = violations(record, attempted)
         if self._context.world.clock.now() - converted.oldest_upload_at > UPLOAD_AGE_SECONDS_MAX:
             wrong.append("its oldest upload is too old to be sure of")
         if wrong:
-            await self._context.world.converter.discard(converted)
+            await self._discard(converted, attempted)
             await self._fail(held, "not_committed: " + "; ".join(wrong))
             return None
         body = record.to_json()
@@ -257,7 +263,7 @@ class Runner:
             await self._context.world.store.put(self._context.control.bucket, key, body)
         except Outage:
             # Nothing was asked of the ledger yet, so this attempt can't have committed.
-            await self._context.world.converter.discard(converted)
+            await self._discard(converted, attempted)
             raise
         event = Commit(CommitPointer(key, digest(body)), record.counts.rows, record.schema_version)
         try:
@@ -266,11 +272,17 @@ class Runner:
             # A consistent read was behind this. If what it saw is our own commit, rolled forward by somebody else
             # meanwhile, the uploads are that batch's; otherwise the epoch has moved on and they can never be committed.
             if held.batch.commit != event.pointer:
-                await self._context.world.converter.discard(converted)
+                await self._discard(converted, attempted)
             raise
         # An Outage passes through: the commit may have been accepted, so the uploads must stay.
         self._context.tell(BatchCommitted(held.batch))
         return record
+
+    async def _discard(self, converted: ConvertedBatch, attempted: Batch) -> None:
+        """The uploads of an attempt of this worker are aborted. A Spark run's stay: they aren't ours, and its attempt
+        outlives our lease, so that whoever holds the batch next takes the same report and commits it."""
+        if attempted.run is None:
+            await self._context.world.converter.discard(converted)
 
     async def _publish(self, held: Held, record: CommitRecord) -> None:
         result = await self._context.world.publisher.publish(record)
