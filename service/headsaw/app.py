@@ -9,7 +9,7 @@ from importlib.metadata import version
 from random import SystemRandom
 
 from headsaw.adapters.connect import Connected, connect
-from headsaw.adapters.engines import spark_engines
+from headsaw.adapters.engines import check_engines, spark_engines
 from headsaw.adapters.inline import InlineConverter
 from headsaw.config import ServiceSettings
 from headsaw.convert import parser_choice
@@ -159,6 +159,8 @@ async def run_service(config: ServiceSettings) -> int:
     with open_telemetry(config.log, worker=worker_name, datasets=datasets) as telemetry:
         async with connect(config, telemetry.count_api_call, telemetry.count_write_units) as aws:
             await check_at_start(config, aws)
+            engines = await spark_engines(config.spark, aws.client)
+            await check_engines(engines, [dataset.spark.engine for dataset in config.datasets])
             if signals.stop.is_set():
                 return 0
             health = Health(aws.clock.monotonic, STALE_SECONDS)
@@ -171,7 +173,6 @@ async def run_service(config: ServiceSettings) -> int:
                 threads=config.conversions,
                 memory_bytes=int(config.memory_bytes),
             )
-            engines = await spark_engines(config.spark, aws.client)
             worker = build_worker(config, aws, converter, engines, worker_name, telemetry.tell)
             telemetry.tell(
                 WorkerStarted(headsaw_version(), worker_name, len(datasets), config.conversions, parser.name)

@@ -15,13 +15,14 @@ from benches import shared_session
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.emr import EmrSpark
 from headsaw.adapters.emr_serverless import EmrServerlessSpark
+from headsaw.adapters.engines import Engine
 from headsaw.adapters.glue import GlueSpark
 from headsaw.adapters.spark_local import LocalSpark, _host
 from headsaw.config import EmrServerlessSettings, EmrSettings, GlueSettings
 from headsaw.core.model import BatchId
 from headsaw.demo.emulator import Endpoint
 from headsaw.detached import stop_all
-from headsaw.ports import SparkJob, SparkJobs
+from headsaw.ports import SparkJob
 
 MOTO_ROLE = "arn:aws:iam::123456789012:role/headsaw-spark"
 SCRIPT = "s3://code/headsaw/job.py"
@@ -34,8 +35,8 @@ class EngineBench:
     `release` lets runs end, where they don't by themselves.
     """
 
-    engine: SparkJobs
-    nowhere: SparkJobs
+    engine: Engine
+    nowhere: Engine
     unknown: str
     release: Callable[[], Awaitable[object]]
 
@@ -91,7 +92,7 @@ async def emr_serverless_bench(_: Endpoint) -> AsyncIterator[EngineBench]:
         client = await aws.client("emr-serverless")
         made = await client.create_application(releaseLabel="emr-7.9.0", type="SPARK", clientToken=uuid4().hex)
 
-        def engine(application: str) -> SparkJobs:
+        def engine(application: str) -> Engine:
             settings = {"application_id": application, "execution_role_arn": MOTO_ROLE, "entry_point": SCRIPT}
             return EmrServerlessSpark(client, EmrServerlessSettings.model_validate(settings))
 
@@ -112,7 +113,7 @@ async def emr_bench(_: Endpoint) -> AsyncIterator[EngineBench]:
             Name="headsaw", ReleaseLabel="emr-7.9.0", Instances=instances, JobFlowRole="r", ServiceRole="s"
         )
 
-        def engine(cluster: str) -> SparkJobs:
+        def engine(cluster: str) -> Engine:
             return EmrSpark(client, EmrSettings(cluster_id=cluster, entry_point=SCRIPT))
 
         yield EngineBench(engine(made["JobFlowId"]), engine("j-NOWHERE"), "s-NEVER", by_themselves)

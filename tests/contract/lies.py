@@ -84,7 +84,10 @@ LIES: Final = (
     Lie("moto", "DescribeStep answers nothing for a step that isn't there", "InvalidRequestException",
         ("test_a_run_that_never_was_is_gone[emr]",)),
     Lie("moto", "500 for a cluster that isn't there", "InvalidRequestException",
-        ("test_an_engine_that_is_not_there_starts_nothing_and_says_why[emr]",)),
+        ("test_an_engine_that_is_not_there_starts_nothing_and_says_why[emr]",
+         "test_an_engine_that_is_not_there_is_told_at_start_with_the_remedy[emr]")),
+    Lie("moto", "ListJobRuns doesn't know an application that never had a run", "no runs",
+        ("test_an_engine_that_is_there_passes_the_check_at_start[emr-serverless]",)),
     Lie("moto", "has no BatchStopJobRun (Glue) and no CancelSteps (EMR)", "the run stops",
         (f"{_CANCELLED}[glue]", f"{_CANCELLED}[emr]")),
 )  # fmt: skip

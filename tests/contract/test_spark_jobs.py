@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from engine_benches import EngineBench, job_of
 
+from headsaw.adapters.engines import check_engines
 from headsaw.core.delegation import RunState
+from headsaw.errors import UsageError
 from headsaw.ports import Busy, SparkJobs
 
 ENDS_SECONDS = 15.0
@@ -76,6 +78,16 @@ async def test_an_engine_that_is_not_there_starts_nothing_and_says_why(engines: 
     assert isinstance(started, Busy)
     assert started.reason
     assert await engines.nowhere.find(JOB) is None
+
+
+async def test_an_engine_that_is_there_passes_the_check_at_start(engines: EngineBench) -> None:
+    await check_engines({"engine": engines.engine}, ["engine"])
+
+
+async def test_an_engine_that_is_not_there_is_told_at_start_with_the_remedy(engines: EngineBench) -> None:
+    with pytest.raises(UsageError, match=r"; (create|correct|install)"):
+        await check_engines({"engine": engines.nowhere}, ["engine"])
+    await check_engines({"engine": engines.nowhere}, ["none"])
 
 
 @pytest.mark.parametrize("engine_place", ["local", "moto-emr-serverless"], indirect=True)

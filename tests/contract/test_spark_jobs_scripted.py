@@ -14,6 +14,7 @@ from scripted import Request, Scripted, answer, json_error, scripted
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.emr import EmrSpark
 from headsaw.adapters.emr_serverless import EmrServerlessSpark
+from headsaw.adapters.engines import Engine, check_engines
 from headsaw.adapters.glue import GlueSpark
 from headsaw.adapters.runs import PAGES_MAX
 from headsaw.config import EmrServerlessSettings, EmrSettings, GlueSettings
@@ -58,7 +59,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def speaking(
     engine: str, *answers: bytes | Callable[[Request], bytes], tries: int = 1
-) -> AsyncIterator[tuple[SparkJobs, Scripted]]:
+) -> AsyncIterator[tuple[Engine, Scripted]]:
     async with scripted(*answers) as server, Aws(endpoint_url=server.url, tries=tries, session=shared_session()) as aws:
         client = await aws.client(engine)
         match engine:
@@ -271,6 +272,16 @@ async def test_no_error_names_an_object(engine: str) -> None:
     for text in (busy.reason, str(raised.value)):
         assert "landing/…" in text
         assert "secret-key" not in text
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_worker_starts_though_its_engine_is_down_but_not_without_permission(engine: str) -> None:
+    async with speaking(engine, json_error(500, "InternalServiceException")) as (jobs, server):
+        await check_engines({engine: jobs}, [engine])
+        assert len(server.requests) == 1
+    async with speaking(engine, json_error(400, "AccessDeniedException")) as (jobs, _):
+        with pytest.raises(AccessDenied):
+            await check_engines({engine: jobs}, [engine])
 
 
 # ---------------------------------------------------------------------------------------------------- looking for a run

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from headsaw.adapters.runs import PAGES_MAX, Refused, ask, best_run, status_of
+from headsaw.adapters.runs import PAGES_MAX, Refused, ask, best_run, must_be_there, status_of
 from headsaw.adapters.spark_submit import ENVIRONMENT, PYTHON, arguments, options_of
 from headsaw.config import EmrSettings
 from headsaw.core.delegation import RunState, RunStatus
@@ -30,6 +30,12 @@ class EmrSpark:
         self._client = client
         self._settings = settings
         self._cluster = settings.cluster_id
+
+    async def check(self) -> None:
+        """The cluster is known, whether it still takes steps or not."""
+        call = self._client.list_steps(ClusterId=self._cluster)
+        answer = await ask(call, f"list steps of EMR cluster {self._cluster}", _REFUSED)
+        must_be_there(answer, f"spark.emr: the cluster {self._cluster}", "correct cluster_id and region")
 
     async def start(self, job: SparkJob) -> str | Busy:
         """One call, never repeated by itself: steps have no client token."""

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Final
 
-from headsaw.adapters.runs import PAGES_MAX, Refused, ask, best_run, client_token, status_of
+from headsaw.adapters.runs import PAGES_MAX, Refused, ask, best_run, client_token, must_be_there, status_of
 from headsaw.adapters.spark_submit import ENVIRONMENT, PYTHON, arguments, options_of
 from headsaw.config import EmrServerlessSettings
 from headsaw.core.delegation import RunState, RunStatus
@@ -35,6 +35,13 @@ class EmrServerlessSpark:
         self._client = client
         self._settings = settings
         self._application = settings.application_id
+
+    async def check(self) -> None:
+        """The application is there."""
+        call = self._client.list_job_runs(applicationId=self._application, maxResults=1)
+        answer = await ask(call, f"list job runs of EMR application {self._application}", _WRONG)
+        what = f"spark.emr_serverless: the application {self._application}"
+        must_be_there(answer, what, "create it, or correct application_id and region")
 
     async def start(self, job: SparkJob) -> str | Busy:
         """The token makes repeats harmless, as long as EMR remembers it.

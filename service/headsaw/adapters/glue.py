@@ -6,7 +6,7 @@ Glue takes no client token, so a run is recognised by that argument: a manifest 
 import math
 from typing import Any, Final
 
-from headsaw.adapters.runs import PAGES_MAX, Refused, ask, best_run, size_of, status_of
+from headsaw.adapters.runs import PAGES_MAX, Refused, ask, best_run, must_be_there, size_of, status_of
 from headsaw.config import GlueSettings
 from headsaw.core.delegation import RunState, RunStatus
 from headsaw.ports import Busy, SparkJob
@@ -39,6 +39,12 @@ class GlueSpark:
         self._client = client
         self._settings = settings
         self._name = settings.job_name
+
+    async def check(self) -> None:
+        """The job definition is there."""
+        call = self._client.get_job_runs(JobName=self._name, MaxResults=1)
+        answer = await ask(call, f"list runs of Glue job {self._name}", _WRONG)
+        must_be_there(answer, f"spark.glue: the job {self._name}", "create it, or correct job_name and region")
 
     async def start(self, job: SparkJob) -> str | Busy:
         """One call, never repeated by itself. What seems too many runs may be this job's own, whose start was lost."""

@@ -62,6 +62,12 @@ async def ask(call: Awaitable[dict[str, Any]], doing: str, refusals: Collection[
         raise Outage(f"{doing}: {told(error)}" if isinstance(error, ClientError) else str(error)) from None
 
 
+def must_be_there(answer: dict[str, Any] | Refused, what: str, remedy: str) -> None:
+    """Raises UsageError where the engine refused to tell anything of it."""
+    if isinstance(answer, Refused):
+        raise UsageError(f"{what} can't be used: {answer.reason}; {remedy}, as docs/spark.md says")
+
+
 # -------------------------------------------------------------------------------------------------------- how runs end
 
 
