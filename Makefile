@@ -84,7 +84,7 @@ contracts: $(STAMP)
 unit: $(READY)
 	$(BIN)/pytest -q -m "not thorough" tests/unit tests/property
 
-test: $(READY) $(DEPLOY_TOOLS) $(SPARK) $(SERVICES_READY) wheels  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
+test: $(READY) $(DEPLOY_TOOLS) $(SPARK) $(if $(SPARK),spark-dist) $(SERVICES_READY) wheels  ## Every test: unit, property, contract, conformance, shell, deploy, Spark
 	$(BIN)/pytest -q
 
 # As a user has it: both wheels in an environment that knows neither the sources nor cargo. tests/deploy/test_wheels.py uses it.
@@ -162,6 +162,15 @@ $(SPARK_STAMP): requirements/spark.txt | $(STAMP)
 		> $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/headsaw.pth
 	@$(@D)/bin/python -c 'import headsaw.convert, pyspark'
 	@touch $@
+
+# SPARK_DIST_PYTHON goes into EMR's archive: a Python 3.11 that was built for systems as old as Amazon Linux 2023.
+SPARK_DIST_PYTHON ?= $(BIN)/python
+SPARK_DIST := dist/spark
+spark-dist: $(READY)  ## What Glue and EMR need: job script, zip of wheels, Python environment; into dist/spark
+	@mkdir -p $(SPARK_DIST) && rm -f $(SPARK_DIST)/*.whl
+	@$(BIN)/python -m hatchling build --target wheel --directory $(SPARK_DIST) > /dev/null
+	@if test -e $(NATIVE_STAMP); then native/lock.sh restore && $(BIN)/maturin build --quiet --release --locked -m native/Cargo.toml -i $(BIN)/python -o $(SPARK_DIST); fi
+	@$(BIN)/python deploy/spark/build.py --pip $(PYTHON) --python $(SPARK_DIST_PYTHON) --cache $(VENV)/spark-wheels --requirements requirements/run.txt --output $(SPARK_DIST)
 
 services: $(SERVICES_READY)  ## Local implementations of AWS's services that tests/contract runs over
 
