@@ -106,15 +106,15 @@ class Works:
         return CommitRecord.from_json(await self.site.store.read_all(CONTROL.bucket, batch.commit.key))
 
 
-async def published_once(works: Works, *workers: Any, seconds: float = 900.0) -> Batch:
-    """Two files land; with these workers running, both are published once, by Spark; returns the batch."""
+async def published_once(works: Works, *workers: Any, seconds: float = 900.0, engine: str = "local") -> Batch:
+    """Two files land; with these workers running, both are published once, by that engine; returns the batch."""
     await works.site.land("clicks/a", "row-a", "bad-a")
     await works.site.land("clicks/b", "row-b")
     async with Running(*(workers or (works.worker(),))):
         await works.site.settled(seconds)
     assert works.site.published() == Counter(["row-a", "row-b"])
     assert works.site.quarantined() == Counter(["bad-a"])
-    assert (await works.record()).engine == "local"
+    assert (await works.record()).engine == engine
     return await works.batch()
 
 
@@ -261,9 +261,10 @@ def test_an_engine_that_stops_every_run_is_left_alone_too() -> None:
     run(scenario())
 
 
-def test_while_an_engine_is_left_alone_a_worker_does_what_it_can() -> None:
+@pytest.mark.parametrize("start", [Start.BUSY, Start.UNREACHED])
+def test_while_an_engine_is_left_alone_a_worker_does_what_it_can(start: Start) -> None:
     async def scenario() -> None:
-        works = Works(Behaviour(Start.BUSY), spark={"inline_max": "10s"})
+        works = Works(Behaviour(start), spark={"inline_max": "10s"})
         await works.site.land("clicks/a", "row")
         async with Running(works.worker()):
             await works.site.settled()
@@ -271,6 +272,19 @@ def test_while_an_engine_is_left_alone_a_worker_does_what_it_can() -> None:
         assert (await works.record()).engine == "inline"
         assert (await works.batch()).route == "local takes no runs now; inline takes about 0 s"
         assert len(works.asked.starts) == FAILURES_MAX
+
+    run(scenario())
+
+
+def test_a_start_given_up_while_its_engine_is_left_alone_may_have_been_one_and_publishes_nothing() -> None:
+    async def scenario() -> None:
+        unheard = Behaviour(Start.LOST, hidden=True, queued_seconds=300.0)
+        works = Works(unheard, spark={"inline_max": "10s"})
+        batch = await published_once(works, engine="inline")
+        assert batch.failures == 0
+        await works.spark.finished()
+        assert {run.status.detail for run in works.spark.runs} == {"another driver has the attempt, or it is over"}
+        assert works.site.published() == Counter(["row-a", "row-b"])
 
     run(scenario())
 
@@ -512,6 +526,22 @@ def test_a_worker_without_the_engine_takes_a_finished_report_all_the_same() -> N
         async with Running(works.worker(engines={})):
             await works.site.settled()
         assert works.site.published() == Counter(["row"])
+
+    run(scenario())
+
+
+def test_a_worker_without_the_engine_leaves_a_large_batch_to_another() -> None:
+    async def scenario() -> None:
+        works = Works(Behaviour(seconds=10.0))
+        await works.site.land("clicks/a", "row")
+        async with Running(works.worker("stranger", engines={})):
+            await works.site.clock.sleep(100.0)
+            batch = await works.batch()
+            assert (batch.state, batch.lease.owner, batch.failures) == (S.READY, None, 0)
+            assert "this worker has no local" in (batch.reason or "")
+            async with Running(works.worker()):
+                await works.site.settled()
+        assert (await works.record()).engine == "local"
 
     run(scenario())
 

@@ -192,8 +192,9 @@ def next_step(
             return UndoRun(reason, counts=trouble is Trouble.DATA)
         case None:
             pass
-    if now - run.since > run_seconds_max:
-        return UndoRun(f"no result {run_seconds_max:g} s after the intent to start it", counts=True)
+    if now - run.since > run_seconds_max:  # without a driver, it only waited for an engine
+        told = f"no result {run_seconds_max:g} s after the intent to start it"
+        return UndoRun(told, counts=run.driver is not None)
     if status is None:
         return StartRun() if run.known_id is None and run.driver is None else KeepWaiting()
     told = f"{run.engine}: {status.detail or status.state.value}"

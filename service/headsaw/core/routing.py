@@ -72,6 +72,11 @@ class Later:
     reason: str
 
 
+LEFT_TO_OTHERS_SECONDS = 3600.0
+"""So long a batch waits for a worker that knows its engine; then it is taken for one whose engine was given up."""
+
+OTHERS_LOOK_SECONDS = 60.0
+
 FALLBACK_FACTOR = 4
 """While its engine is left alone, a batch that would take up to so many times `spark.inline_max` is converted inline.
 
@@ -85,13 +90,16 @@ class Observed:
 
     `expansion`: NDJSON bytes for each stored byte; `inline_seconds`: what this batch would take here; `backlog`:
     messages in the queues, 0 unless they are far more than workers can take inline; `engine_wait`: for how long the
-    batch's engine is left alone, None if it may be asked.
+    batch's engine is left alone, None if it may be asked; `engine_known`: this worker has it; `age_seconds`: since the
+    batch was claimed.
     """
 
     expansion: float
     inline_seconds: float
     backlog: int = 0
     engine_wait: float | None = None
+    engine_known: bool = True
+    age_seconds: float = 0.0
 
 
 def choose(batch: Batch, settings: DatasetSettings, observed: Observed) -> Inline | ToEngine | Later:
@@ -105,12 +113,22 @@ def choose(batch: Batch, settings: DatasetSettings, observed: Observed) -> Inlin
     cause = _cause(batch, settings, observed)
     if cause is None:
         return Inline(f"{_estimate(batch, observed)} < spark.min_bytes {_as_written(spark.min_bytes)}")
-    if observed.engine_wait is None:
+    if observed.engine_known and observed.engine_wait is None:
         return ToEngine(spark.engine, cause)
-    takes = f"{spark.engine} takes no runs now; inline takes about {about_seconds(observed.inline_seconds)}"
+    return _without_engine(settings, observed)
+
+
+def _without_engine(settings: DatasetSettings, observed: Observed) -> Inline | Later:
+    """The batch's engine can't have it, or not now."""
+    spark, known = settings.spark, observed.engine_known
+    trouble = f"{spark.engine} takes no runs now" if known else f"this worker has no {spark.engine}"
+    takes = f"{trouble}; inline takes about {about_seconds(observed.inline_seconds)}"
     if observed.inline_seconds <= FALLBACK_FACTOR * spark.inline_max:
         return Inline(takes)
-    return Later(observed.engine_wait, f"{takes} > {FALLBACK_FACTOR} x spark.inline_max")
+    if not known and observed.age_seconds > LEFT_TO_OTHERS_SECONDS:
+        return Inline(f"{takes}, and none has come by that has it")
+    wait = OTHERS_LOOK_SECONDS if observed.engine_wait is None else observed.engine_wait
+    return Later(wait, f"{takes} > {FALLBACK_FACTOR} x spark.inline_max")
 
 
 def _cause(batch: Batch, settings: DatasetSettings, observed: Observed) -> str | None:
@@ -142,7 +160,7 @@ class BulkTarget:
 def bulk_target(settings: DatasetSettings, observed: Observed) -> BulkTarget | None:
     """What to gather for one Spark batch of the dataset; None unless there is a backlog, and an engine to take it."""
     spark = settings.spark
-    if spark.engine == "none" or observed.engine_wait is not None or not observed.backlog:
+    if spark.engine == "none" or not observed.engine_known or observed.engine_wait is not None or not observed.backlog:
         return None
     own = BulkTarget(settings.batch.max_files, int(settings.batch.max_bytes))
     stored = int(spark.bulk_bytes / max(observed.expansion, 1.0))

@@ -87,7 +87,7 @@ class Context:
         self.place = place
         self.tell = tell
         self.random = random
-        self.observed = Observations(world.clock, random, tell, limits.conversions)
+        self.observed = Observations(world.clock, random, tell, limits.conversions, world.engines)
         self._settings: dict[SettingsHash, DatasetSettings] = {}
 
     @property

@@ -92,13 +92,15 @@ class Delegation:
         return None
 
     async def _start_again(self, held: Held, run: SparkRun) -> None:
-        """As `_start`, unless the engine is left alone."""
-        wait = self._context.observed.engine_wait(run.engine)
-        if wait is None:
+        """As `_start`; if the engine is left alone, the attempt is over instead, so that the batch is routed anew.
+
+        If a run was started unheard, its driver will find the attempt gone, and do nothing.
+        """
+        if self._context.observed.engine_wait(run.engine) is None:
             self._context.observed.engine_asked(run.engine, held.batch)
             await self._start(held, run)
         else:
-            await held.advance(Wait(max(self._next_look(), self._context.world.clock.now() + wait)))
+            await self._undo(held, run, None, f"{run.engine} takes no runs now", counts=False)
 
     async def _start(self, held: Held, run: SparkRun) -> None:
         """A run is known for the intent; or the engine was busy, and the attempt is over."""

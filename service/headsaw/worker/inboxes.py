@@ -126,8 +126,7 @@ class Inboxes:
         """Each buffer of files waits for as much as the backlog asks for."""
         observed, buffered, any_bulk = self._context.observed, len(self), False
         for inbox in self._inboxes.values():
-            known = inbox.settings.spark.engine in self._context.world.engines
-            bulk = observed.bulk(inbox.settings, buffered) if known else None
+            bulk = observed.bulk(inbox.settings, buffered)
             inbox.files.gather(bulk)
             any_bulk = any_bulk or bulk is not None
         if any_bulk:

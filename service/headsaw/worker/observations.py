@@ -4,13 +4,14 @@ Nothing here is shared or stored: every worker learns by itself, and routes as w
 `core.routing`, `core.pace` and `core.breaker`; this holds their values, and tells when an engine's health changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import replace
 from random import Random
 
 from headsaw.core.breaker import Breaker, Health, engine_to_blame
 from headsaw.core.delegation import GaveUp, RunStatus, SparkReport
 from headsaw.core.facts import BatchRouted, EngineHealth, Fact
-from headsaw.core.model import Batch, SparkRun
+from headsaw.core.model import Batch, BatchId, SparkRun
 from headsaw.core.pace import Pace
 from headsaw.core.routing import BulkTarget, Inline, Later, Observed, ToEngine, bulk_target, choose
 from headsaw.core.settings import DatasetSettings
@@ -19,25 +20,35 @@ from headsaw.ports import Clock, ConvertedBatch
 DATASETS_MAX = 1000
 """Datasets whose pace is remembered: removed ones may have batches for a long time, and new ones may come."""
 
+LEFT_SECONDS = 1.0
+"""Until others may find a batch whose engine this worker doesn't have."""
+
+LEFT_MAX = 1000
+
 
 class Observations:
-    """See the module. `conversions` is how many batches this worker converts at a time."""
+    """See the module. `conversions` is how many batches this worker converts at a time, `engines` those it has."""
 
-    def __init__(self, clock: Clock, random: Random, tell: Callable[[Fact], None], conversions: int) -> None:
+    def __init__(
+        self, clock: Clock, random: Random, tell: Callable[[Fact], None], conversions: int, engines: Container[str]
+    ) -> None:
         self._clock = clock
         self._random = random
         self._tell = tell
         self._conversions = conversions
+        self._engines = engines
         self._paces: dict[str, Pace] = {}
         self._breakers: dict[str, Breaker] = {}
         self._behind: set[str] = set()
         self._visible = 0
+        self._left: dict[BatchId, float] = {}
 
     # --- routing
 
     def route(self, batch: Batch, settings: DatasetSettings) -> Inline | ToEngine | Later:
         """Where the batch goes; if that is an engine which was left alone, the batch is its trial."""
         observed = self._observed(settings, batch.files, batch.bytes)
+        observed = replace(observed, age_seconds=self._clock.now() - batch.created_at)
         route = choose(batch, settings, observed)
         match route:
             case ToEngine(engine, reason):
@@ -47,8 +58,24 @@ class Observations:
                 self._tell(BatchRouted(batch, "inline", reason))
             case Later(seconds, reason):
                 self._tell(BatchRouted(batch, "later", reason))
-                return Later(seconds * (1 + self._random.random() / 2), reason)  # not all at once
+                pause = seconds * (1 + self._random.random() / 2)  # not all at once
+                left = not observed.engine_known and self._leave(batch.id, pause)
+                return Later(LEFT_SECONDS if left else pause, reason)
         return route
+
+    def left_to_others(self, batch: BatchId) -> bool:
+        """This worker has just given it back for want of its engine, and shall not be the one who finds it again."""
+        return self._left.get(batch, 0.0) > self._clock.now()
+
+    def _leave(self, batch: BatchId, seconds: float) -> bool:
+        """False if there is no room to remember it."""
+        now = self._clock.now()
+        if len(self._left) >= LEFT_MAX:
+            self._left = {left: until for left, until in self._left.items() if until > now}
+        if len(self._left) >= LEFT_MAX:
+            return False
+        self._left[batch] = now + seconds
+        return True
 
     def bulk(self, settings: DatasetSettings, buffered: int) -> BulkTarget | None:
         """What the dataset's buffer gathers instead of its own limits; `buffered` messages wait in this worker."""
@@ -72,6 +99,7 @@ class Observations:
             inline_seconds=pace.inline_seconds(files, stored * pace.expansion),
             backlog=self._visible if settings.name in self._behind else 0,
             engine_wait=self.engine_wait(settings.spark.engine),
+            engine_known=settings.spark.engine in self._engines,
         )
 
     # --- learning

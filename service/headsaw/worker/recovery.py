@@ -67,6 +67,8 @@ class Recovery:
                 return
 
     async def _try_to_take(self, batch_id: BatchId) -> None:
+        if self._context.observed.left_to_others(batch_id):
+            return
         try:
             batch = await self._context.world.ledger.batch(batch_id)
         except ProtocolViolation as newer:

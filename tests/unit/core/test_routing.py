@@ -10,6 +10,8 @@ from headsaw.core.model import Batch, SourceSpan
 from headsaw.core.pace import BYTES_PER_SECOND_DEFAULT, SECONDS_PER_FILE_DEFAULT, Pace
 from headsaw.core.routing import (
     FALLBACK_FACTOR,
+    LEFT_TO_OTHERS_SECONDS,
+    OTHERS_LOOK_SECONDS,
     BulkTarget,
     Inline,
     Later,
@@ -86,6 +88,16 @@ def test_while_the_engine_is_left_alone_inline_takes_what_it_can_within_a_bound_
     assert later == Later(45.0, "glue takes no runs now; inline takes about 60 min > 4 x spark.inline_max")
 
 
+def test_a_worker_without_the_engine_does_what_it_can_and_leaves_the_rest_to_others_for_an_hour() -> None:
+    stranger = observed(engine_known=False)
+    assert choose(batch(3 * GB), dataset(), stranger) == Inline("this worker has no glue; inline takes about 1 s")
+    large = replace(stranger, inline_seconds=1e6)
+    later = choose(batch(3 * GB), dataset(), replace(large, age_seconds=LEFT_TO_OTHERS_SECONDS))
+    assert isinstance(later, Later)
+    assert (later.seconds, later.reason[:23]) == (OTHERS_LOOK_SECONDS, "this worker has no glue")
+    assert isinstance(choose(batch(3 * GB), dataset(), replace(large, age_seconds=LEFT_TO_OTHERS_SECONDS + 1)), Inline)
+
+
 def test_a_small_batch_is_inline_whatever_the_health_of_the_engine() -> None:
     assert choose(batch(), dataset(), observed(engine_wait=45.0)) == choose(batch(), dataset(), observed())
 
@@ -98,8 +110,9 @@ def test_a_batch_that_failed_keeps_its_route() -> None:
 @pytest.mark.parametrize("stored", [1, 10**9, 10**18])
 @pytest.mark.parametrize("wait", [None, 900.0])
 @pytest.mark.parametrize("backlog", [0, 10**9])
-def test_reasons_are_short(stored: int, wait: float | None, backlog: int) -> None:
-    seen = Observed(123456.789, 1e12, backlog, wait)
+@pytest.mark.parametrize("known", [True, False])
+def test_reasons_are_short(stored: int, wait: float | None, backlog: int, known: bool) -> None:
+    seen = Observed(123456.789, 1e12, backlog, wait, known, age_seconds=1e6)
     for settings in (dataset(), dataset(engine="emr-serverless", min_bytes=1), dataset(engine="none")):
         assert len(choose(batch(stored, 10**6), settings, seen).reason) <= REASON_CHARS_MAX
 
@@ -131,6 +144,7 @@ def test_in_a_backlog_a_bulk_batch_is_gathered_up_to_a_target_of_estimated_bytes
         ("none", observed(backlog=10**6)),
         ("glue", observed(backlog=0)),
         ("glue", observed(backlog=10**6, engine_wait=5.0)),
+        ("glue", observed(backlog=10**6, engine_known=False)),
     ],
 )
 def test_nothing_is_gathered_without_an_engine_a_backlog_or_trust(engine: str, seen: Observed) -> None:
