@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from tests.contract.scripted import json_error, scripted
 
 from headsaw.adapters.aws import Aws
 from headsaw.adapters.connect import Connected, connect
@@ -191,6 +192,17 @@ async def test_a_queue_that_would_lose_messages_is_refused(tmp_path: Path, emula
 
 
 # --- life and death
+
+
+async def test_an_engine_that_is_not_there_is_named(tmp_path: Path, emulator_environment: Endpoint) -> None:
+    settings = document(emulator_environment, "noengine", spark={"glue": {"job_name": "no-such-job"}})
+    settings["datasets"][0]["spark"] = {"engine": "glue"}
+    path = written(tmp_path, settings)
+    async with ports(path), scripted(json_error(400, "EntityNotFoundException")) as glue:
+        status, _, err = await ended(await spawn(path, emulator_environment, AWS_ENDPOINT_URL_GLUE=glue.url))
+    assert status == 2
+    assert "spark.glue: the job no-such-job can't be used: EntityNotFoundException: " in err
+    assert "create it, or correct job_name and region, as docs/spark.md says" in err
 
 
 async def test_sigterm_drains_and_exits_with_zero(tmp_path: Path, emulator_environment: Endpoint) -> None:
