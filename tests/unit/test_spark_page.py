@@ -74,7 +74,8 @@ def test_every_other_block_is_what_it_says() -> None:
 
 def test_text_fits_into_eighty_columns() -> None:
     without_blocks = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
-    assert [line for line in without_blocks.splitlines() if len(line) > 80 and not line.startswith("|")] == []
+    prose = [line for line in without_blocks.splitlines() if not line.startswith(("|", "    "))]
+    assert [line for line in prose if len(line) > 80] == []
 
 
 # ----------------------------------------------------------------------------------------------------------- the costs
