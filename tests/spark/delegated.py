@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 
@@ -33,7 +35,7 @@ from headsaw.core.model import (
 )
 from headsaw.core.naming import report_name
 from headsaw.core.settings import DatasetSettings, S3Prefix
-from headsaw.core.table_schema import TableSchema
+from headsaw.core.table_schema import BATCH, SOURCE_FILE, SOURCE_LINE, TableSchema
 from headsaw.errors import SourceUnreadable
 from headsaw.ports import Accepted, Claimed, CompleteResult
 from headsaw.spark.driver import Driver, Ending
@@ -45,6 +47,7 @@ from headsaw.spark.work import Outcome, Task, Work
 NOW = 1_795_417_200.0
 RETENTION = 90 * 86400.0
 TOKEN = "driver-1"
+ROWS = 2000
 CONTROL = S3Prefix(bucket="control", prefix="headsaw/")
 QUARANTINE = S3Prefix(bucket="control", prefix="quarantine/")
 
@@ -85,7 +88,7 @@ class HereCluster:
 class Content:
     """What readers would see, in an order of its own: rows by place, quarantined lines by place."""
 
-    rows: list[dict[str, Any]]
+    rows: Any
     quarantined: list[dict[str, Any]]
     files: dict[int, FileCounts]
     rejections: dict[int, str]
@@ -102,6 +105,7 @@ class Bench:
         self.prefix = prefix
         self.connection = Connection(site)
         self.reach = self.connection.reach
+        self.collect: Callable[[Iterable[tuple[str, bytes]]], Any] = rows
         self.told: list[Told] = []
         self.pauses: list[float] = []
 
@@ -215,20 +219,18 @@ class Bench:
         bytes_in: int,
         schema: TableSchema,
     ) -> Content:
-        rows: list[dict[str, Any]] = []
+        tables: list[tuple[str, bytes]] = []
         quarantined: list[dict[str, Any]] = []
         for upload in uploads:
             assert self.connection.call(self.reach.store.complete_upload(upload)) is CompleteResult.COMPLETED
             body = self.connection.call(self.reach.store.read_all(upload.bucket, upload.key))
             if upload.kind is OutputKind.TABLE:
-                found = pq.read_table(io.BytesIO(body)).to_pylist()
-                rows += [{**row, "partition": upload.partition, "_batch": None} for row in found]
+                tables.append((upload.partition, body))
             else:
                 text = zstandard.ZstdDecompressor().decompressobj().decompress(body)
                 quarantined += [json.loads(line) for line in text.decode().split("\n") if line]
-        present = [{key: value for key, value in row.items() if value is not None} for row in rows]
         return Content(
-            sorted(present, key=lambda row: (row["_source_file"], row["_source_line"])),
+            self.collect(tables),
             sorted(quarantined, key=lambda line: (line["file"], line["line"])),
             dict(sorted(files.items())),
             rejections,
@@ -236,6 +238,40 @@ class Bench:
             bytes_in,
             schema,
         )
+
+
+def rows(tables: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
+    """All rows by place, with their partition and without batch and nulls."""
+    found = [
+        {key: value for key, value in {**row, "partition": partition, "_batch": None}.items() if value is not None}
+        for partition, body in tables
+        for row in pq.read_table(io.BytesIO(body)).to_pylist()
+    ]
+    return sorted(found, key=lambda row: (row["_source_file"], row["_source_line"]))
+
+
+def by_source(tables: Iterable[tuple[str, bytes]]) -> dict[str, pa.Table]:
+    """The rows of each source by line, in those of the columns of which it has any value: for large corpora."""
+    parts: dict[str, list[pa.Table]] = {}
+    for _, body in tables:
+        file = pq.ParquetFile(io.BytesIO(body))
+        for batch in file.iter_batches(ROWS):
+            names = batch.column(SOURCE_FILE).dictionary_encode()
+            for index in pc.unique(names.indices).to_pylist():
+                mine = pa.Table.from_batches([batch.filter(pc.equal(names.indices, index))])
+                parts.setdefault(names.dictionary[index].as_py(), []).append(_with_values(mine))
+    whole = {name: pa.concat_tables(found, promote_options="default") for name, found in sorted(parts.items())}
+    return {
+        name: table.select(sorted(table.column_names)).sort_by(SOURCE_LINE).combine_chunks()
+        for name, table in whole.items()
+    }
+
+
+def _with_values(table: pa.Table) -> pa.Table:
+    hidden = (SOURCE_FILE, BATCH)
+    return table.select(
+        [name for name in table.column_names if name not in hidden and table.column(name).null_count < table.num_rows]
+    )
 
 
 def _batch(name: str, sources: Sequence[Source], settings: DatasetSettings, attempt: int) -> Batch:
