@@ -234,6 +234,19 @@ def test_a_busy_engine_is_asked_again_after_a_pause_and_the_batch_has_not_failed
     run(scenario())
 
 
+def test_how_often_a_run_was_looked_at_does_not_delay_the_next_attempt() -> None:
+    async def scenario() -> None:
+        ran = 300.0
+        works = Works(Behaviour(seconds=ran, end=End.STOPPED), Behaviour())
+        batch = await published_once(works)
+        assert batch.lease.epoch > ran / SPARK.spark_poll_seconds
+        (gap,) = gaps(works.asked.starts)
+        pause = OUTAGE_BACKOFF.base_seconds * 2.0**1
+        assert gap < ran + SPARK.spark_poll_seconds + pause + SPARK.lease_seconds
+
+    run(scenario())
+
+
 # --- an engine that only ever fails
 
 

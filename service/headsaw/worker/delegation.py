@@ -116,7 +116,7 @@ class Delegation:
             raise
         if isinstance(started, Busy):
             self._context.observed.engine_failed(run.engine)
-            pause = OUTAGE_BACKOFF.wait(min(held.batch.lease.epoch, 10), self._context.random.random())
+            pause = OUTAGE_BACKOFF.wait(min(held.batch.attempt, 10), self._context.random.random())
             await held.advance(Release(self._context.world.clock.now() + pause, started.reason))
             self._context.tell(RunUndone(held.batch, run.engine, started.reason))
             return
@@ -151,7 +151,7 @@ class Delegation:
 
     async def _undo(self, held: Held, run: SparkRun, status: RunStatus | None, reason: str, *, counts: bool) -> None:
         """The attempt is over. A run that may go on is asked to stop, though what it makes can't count any more."""
-        pause = OUTAGE_BACKOFF.wait(min(held.batch.lease.epoch, 10), self._context.random.random())
+        pause = OUTAGE_BACKOFF.wait(min(held.batch.attempt, 10), self._context.random.random())
         due_at = self._context.world.clock.now() + pause
         await held.advance(Fail(due_at, reason) if counts else Release(due_at, reason))
         self._context.tell(RunUndone(held.batch, run.engine, reason))
