@@ -19,8 +19,9 @@ from typing import Any
 
 from headsaw import app
 from headsaw.adapters.connect import Connected, connect
+from headsaw.adapters.engines import spark_engines
 from headsaw.core.model import Batch, BatchState
-from headsaw.core.naming import COMMITS, SPOOL
+from headsaw.core.naming import COMMITS, SPARK, SPOOL
 
 RECORD = "record"
 
@@ -81,6 +82,20 @@ CRASHES: dict[str, tuple[Crash, ...]] = {
 }
 """Every step of the protocol, and who dies there: one worker after the other."""
 
+SPARK_CRASHES: dict[str, tuple[Crash, ...]] = {
+    "after the manifest": (Crash("store.put spark"),),
+    "between the intent and the start": (Crash("engine.start", before=True),),
+    "after the start, before the run is recorded": (Crash("engine.start"),),
+    "during the run": (Crash("ledger.apply DELEGATED→DELEGATED"),),
+    "during the run, and its heir after the takeover": (
+        Crash("ledger.apply DELEGATED→DELEGATED"),
+        Crash("ledger.apply DELEGATED→DELEGATED taken"),
+    ),
+    "after the run's success, before the commit": (Crash("ledger.apply DELEGATED→PUBLISHING", before=True),),
+    "after the run's commit point": (Crash("ledger.apply DELEGATED→PUBLISHING"),),
+}
+"""The steps around a Spark run."""
+
 OUTSIDE = frozenset({"ledger.put_settings", "store.abort_upload"})
 """Effects of the start, which no batch depends on: the settings' snapshot, and the uploads that try out permissions."""
 
@@ -89,7 +104,9 @@ def label(port: str, method: str, arguments: tuple[Any, ...]) -> str | None:
     """The name of a call that changes something; None for reads, and for renewals, which change only a time."""
     match method, arguments:
         case "put", (_, str() as key, *_):
-            return f"store.put {'commits' if COMMITS in key else 'spool' if SPOOL in key else key}"
+            return f"store.put {next((place.strip('/') for place in (COMMITS, SPOOL, SPARK) if place in key), key)}"
+        case "start" | "cancel", _:
+            return f"{port}.{method}"
         case "claim", (Batch() as batch, *_):
             return f"ledger.claim {batch.state}"
         case "apply", (Batch() as before, Batch() as after):
@@ -188,18 +205,26 @@ def watched(aws: Connected, watch: Watch) -> Connected:
     )  # fmt: skip
 
 
+def _crash(name: str, which: int) -> Crash:
+    return (CRASHES | SPARK_CRASHES)[name][which - 1]
+
+
 def main() -> None:
     """Takes NAME from the command line, or `record:FILE`, or `name#2` for the second worker that dies."""
     name, _, which = sys.argv.pop(1).partition("#")
     kind, _, file = name.partition(":")
-    watch = Watch(None, Path(file)) if kind == RECORD else Watch(CRASHES[name][int(which or 1) - 1], None)
+    watch = Watch(None, Path(file)) if kind == RECORD else Watch(_crash(name, int(which or 1)), None)
 
     @asynccontextmanager
     async def connected(*args: Any, **kwargs: Any) -> AsyncIterator[Connected]:
         async with connect(*args, **kwargs) as aws:
             yield watched(aws, watch)
 
+    async def engines(*args: Any) -> dict[str, Any]:
+        return {name: Watched("engine", engine, watch) for name, engine in (await spark_engines(*args)).items()}
+
     app.connect = connected  # type: ignore[attr-defined]
+    app.spark_engines = engines  # type: ignore[attr-defined]
     sys.argv[0] = "headsaw"
     runpy.run_module("headsaw", run_name="__main__", alter_sys=True)
 
