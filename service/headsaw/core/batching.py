@@ -102,9 +102,9 @@ class Buffer(Generic[Item, Receipt]):
         """Why the buffer must be flushed now, if it must."""
         target = self._target
         if len(self._entries) >= target.files:
-            return FlushCause.BULK if self._gathering else FlushCause.FILES
+            return FlushCause.BULK if self._bulk is not None else FlushCause.FILES
         if self.bytes >= target.bytes:
-            return FlushCause.BULK if self._gathering else FlushCause.BYTES
+            return FlushCause.BULK if self._bulk is not None else FlushCause.BYTES
         due_at = self.due_at()
         return FlushCause.AGE if due_at is not None and now >= due_at else None
 

@@ -79,6 +79,8 @@ class Observations:
 
     def bulk(self, settings: DatasetSettings, buffered: int) -> BulkTarget | None:
         """What the dataset's buffer gathers instead of its own limits; `buffered` messages wait in this worker."""
+        if settings.spark.engine not in self._engines:
+            return None
         pace, name = self._pace(settings.name), settings.name
         waiting = self._visible + buffered
         takes = self._conversions * pace.files_within(settings.spark.inline_max)

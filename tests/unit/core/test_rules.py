@@ -118,7 +118,7 @@ def test_what_was_gathered_when_the_backlog_ends_is_one_batch_and_the_next_one_k
     for number in range(7):
         buffer.add(file(str(number)), "r", now=0.0)
     buffer.gather(None)
-    assert buffer.due(1.0) is FlushCause.FILES
+    assert buffer.due(1.0) is FlushCause.BULK
     assert len(buffer.take()) == 7
     for number in range(7):
         buffer.add(file(str(number)), "r", now=0.0)
