@@ -15,7 +15,7 @@ from headsaw.core.conversion import FileCounts
 from headsaw.core.model import SourceFile
 from headsaw.demo.landing import Landing
 from headsaw.demo.notifications import QueueMessage, record_message, s3_test_event, traffic
-from headsaw.demo.plan import BATCH_SECONDS, INPUT, LANDING, Plan
+from headsaw.demo.plan import INPUT, LANDING, Plan
 from headsaw.errors import UsageError
 from headsaw.ports import ObjectStore, Outgoing, Queue
 
@@ -24,6 +24,8 @@ RECORD_MESSAGE_SHARE = 0.05
 LARGE_FILES = 2
 """Each of them more than enough for Spark; the second is compressed, which Spark can't split."""
 LARGE_SHARE = 1.1
+TAKEN_SECONDS = 60.0
+TAKEN_CHECK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -87,10 +89,19 @@ async def _feed_large(landing: Landing, over: int, rng: Random, store: ObjectSto
     stored = int(over * LARGE_SHARE)
     for index in range(LARGE_FILES):
         file = await asyncio.to_thread(landing.large, index, stored, compressed=index == 1)
-        await asyncio.sleep(2 * BATCH_SECONDS)
+        await _taken(queue)
         await store.put(LANDING, file.key, file.body)
         truth.add(file.dataset, file.counts, file.event_ids())
         await _announce([file.source(LANDING)], rng, queue, truth)
+
+
+async def _taken(queue: Queue) -> None:
+    """Workers have claimed all that was announced, or take longer over it than anybody wants to wait."""
+    for _ in range(int(TAKEN_SECONDS / TAKEN_CHECK_SECONDS)):
+        depth = await queue.depth()
+        if not depth.visible + depth.in_flight + depth.delayed:
+            return
+        await asyncio.sleep(TAKEN_CHECK_SECONDS)
 
 
 async def _announce(files: list[SourceFile], rng: Random, queue: Queue, truth: Truth) -> None:
