@@ -302,19 +302,22 @@ def test_a_start_given_up_while_its_engine_is_left_alone_may_have_been_one_and_p
     run(scenario())
 
 
-def test_one_batch_tries_the_engine_while_the_others_wait() -> None:
+def test_one_batch_tries_the_engine_and_the_others_wait_until_its_driver_is_at_work() -> None:
     async def scenario() -> None:
-        works = Works(*[Behaviour(Start.BUSY)] * 6, Behaviour(seconds=100.0), max_files=1)
+        works = Works(*[Behaviour(Start.BUSY)] * 6, Behaviour(queued_seconds=20.0, seconds=300.0), max_files=1)
         for n in range(6):
             await works.site.land(f"clicks/{n}", f"row-{n}")
         async with Running(works.worker()):
             while not works.spark.runs:
                 await works.site.clock.sleep(1.0)
-            await works.site.clock.sleep(5.0)
+            await works.site.clock.sleep(15.0)
             assert len(works.spark.runs) == 1
             assert works.told(EngineHealth)[-1].health is Health.HALF_OPEN
             waiting = [fact for fact in works.told(BatchRouted) if fact.engine == "later"]
             assert len({fact.batch.id for fact in waiting}) == 6
+            await works.site.clock.sleep(100.0)
+            assert works.told(EngineHealth)[-1].health is Health.CLOSED
+            assert [run.status.state for run in works.spark.runs] == [RunState.RUNNING] * 6
             await works.site.settled(3600.0)
         assert works.site.published() == Counter([f"row-{n}" for n in range(6)])
 
@@ -552,6 +555,7 @@ def test_a_worker_without_the_engine_leaves_a_large_batch_to_another() -> None:
             batch = await works.batch()
             assert (batch.state, batch.lease.owner, batch.failures) == (S.READY, None, 0)
             assert "this worker has no local" in (batch.reason or "")
+            assert 1 <= len(works.told(BatchRouted)) <= 3, "it asks itself once a minute, not at every sweep"
             async with Running(works.worker()):
                 await works.site.settled()
         assert (await works.record()).engine == "local"
