@@ -135,8 +135,8 @@ class Runner:
     async def _work(self, held: Held) -> None:
         """The batch is advanced as far as this worker can take it, and isn't held afterwards, whatever happened."""
         try:
-            if await self._advance(held):
-                self._expected.add(held.batch)
+            await self._advance(held)
+            self._expected.add(held.batch)
         except LeaseLost:
             self._context.tell(LeaseWasLost(held.batch, held.batch.state.value))
         except asyncio.CancelledError:
@@ -153,14 +153,13 @@ class Runner:
             self._started(held.batch)
             self._keeper.drop(held)
 
-    async def _advance(self, held: Held) -> bool:
-        """False if the batch is given back for whoever finds it first."""
+    async def _advance(self, held: Held) -> None:
         match held.batch.state:
             case BatchState.READY:
                 if held.batch.failures >= self._context.limits.attempts_max:
                     await self._end_attempts(held)
                 else:
-                    return await self._route(held)
+                    await self._route(held)
             case BatchState.DELEGATED:
                 await self._look_after_run(held)
             case BatchState.PUBLISHING:
@@ -169,22 +168,18 @@ class Runner:
                 await self._finish_failing(held)
             case state:
                 raise ProtocolViolation(f"a batch is held in state {state}")
-        return True
 
-    async def _route(self, held: Held) -> bool:
-        """Converted here, as soon as there is a slot, or handed to an engine; False: given back, as its engine isn't
-        here, or takes nothing from here: another worker may have better luck."""
+    async def _route(self, held: Held) -> None:
+        """Converted here, as soon as there is a slot, or handed to an engine; or given back until its engine works."""
         settings = await self._context.settings_of(held.batch.settings)
         match self._context.observed.route(held.batch, settings):
             case Later(seconds, reason):
                 await self._release(held, seconds, reason)
-                return False
             case Inline(reason):
                 await self._convert_when_free(held, settings, reason)
             case ToEngine() as route:
                 sources = await self._context.world.ledger.sources(held.batch)
                 await self._delegation.delegate(held, settings, sources, route)
-        return True
 
     async def _look_after_run(self, held: Held) -> None:
         converted = await self._delegation.look(held)
