@@ -73,7 +73,11 @@ async def spawn(path: Path, endpoint: Endpoint, **environ: str) -> asyncio.subpr
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), START_SECONDS)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), START_SECONDS)
+    except TimeoutError:
+        process.kill()
+        raise
     assert process.returncode is not None
     return process.returncode, out.decode(), " ".join(err.decode().split())
 
