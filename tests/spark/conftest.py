@@ -25,13 +25,11 @@ _numbers = itertools.count()
 def spark_cluster(emulator: Endpoint) -> Iterator[Cluster]:
     """Two tasks at a time, each tried twice. Its processes speak to the emulator, and to nothing else."""
     need_spark()
-    (packages,) = (PYTHON.parents[1] / "lib").glob("python*/site-packages")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [*sys.path, str(packages)])
+        patch.setattr(sys, "path", [*sys.path, _packages()])
         for name in [name for name in os.environ if name.startswith(("AWS_", "SPARK_", "PYSPARK_"))]:
             patch.delenv(name)
-        ours = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1"}
-        for name, value in {**emulator.env, **ours}.items():
+        for name, value in {**emulator.env, **spark_environment()}.items():
             patch.setenv(name, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -44,6 +42,21 @@ def spark_cluster(emulator: Endpoint) -> Iterator[Cluster]:
         session.sparkContext.setLogLevel("OFF")
         yield SparkCluster(session.sparkContext)
         session.stop()
+
+
+def _packages() -> str:
+    (packages,) = (PYTHON.parents[1] / "lib").glob("python*/site-packages")
+    return str(packages)
+
+
+def spark_environment() -> dict[str, str]:
+    """Variables of a process that starts Spark: it and Spark's Python processes have this interpreter and the tests."""
+    return {
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{_packages()}",
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_HOME": f"{_packages()}/pyspark",
+    }
 
 
 @pytest.fixture

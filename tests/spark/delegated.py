@@ -173,6 +173,10 @@ class Bench:
     def by_spark(self, manifest: Manifest, cluster: Cluster, split_bytes: int | None = None) -> Content:
         """Converted by a driver, and published."""
         assert self.drive(manifest, cluster, split_bytes) is Ending.REPORTED
+        return self.published(manifest)
+
+    def published(self, manifest: Manifest) -> Content:
+        """What the batch's report names is visible."""
         report = self.report(manifest)
         assert isinstance(report, SparkReport)
         assert all(counts.conserved for counts in report.files.values())
