@@ -31,7 +31,7 @@ GLIBC = (2, 34)
 PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 NOT_NEEDED = (
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__", "site-packages"),
-    *("config-*", "*.a", "_test*", "_tkinter*"),
+    *("config-*", "*.a", "_test*", "_tkinter*", "_crypt*"),
 )
 """Of the standard library: what no job imports."""
 ARROW_NOT_NEEDED = ("include", "src", "tests", "*_flight*")
