@@ -143,6 +143,30 @@ def test_a_claim_that_is_heard_of_after_a_take_over_is_not_worked_on(seconds: fl
     run(scenario())
 
 
+@pytest.mark.parametrize("seconds", [5.0, 100.0], ids=["it has converted it", "it still converts it"])
+def test_a_claim_that_is_heard_of_after_the_same_worker_has_recovered_the_batch_is_no_reason_to_die(
+    seconds: float,
+) -> None:
+    """The token's answer is the one of the claim, with the lease of then."""
+
+    async def scenario() -> None:
+        site = Site()
+        converted: list[str] = []
+        worker = site.worker(
+            "w",
+            ledger=site.ledger(LateAnswer(site, 30.0)),  # type: ignore[arg-type]
+            converter=Recording.of(site, "w", converted, seconds),
+        )
+        await site.land("clicks/a", "row")
+        async with Running(worker) as tasks:
+            await site.settled()
+            assert not any(task.done() for task in tasks)
+        assert converted == ["w"]
+        assert site.published() == Counter(["row"])
+
+    run(scenario())
+
+
 def test_a_renewal_that_waited_behind_the_end_of_the_batch_changes_nothing() -> None:
     async def scenario() -> None:
         site = Site()

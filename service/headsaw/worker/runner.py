@@ -86,6 +86,8 @@ class Runner:
 
     def take(self, batch: Batch, *, recovered: bool = False) -> None:
         """The batch, whose lease this worker was just granted, is worked on; released, if it can't be started soon."""
+        if batch.id in self._keeper:
+            return  # a claim was answered so late that this worker has recovered its batch: one of both leases is old
         held = self._keeper.hold(batch)
         work = self._work(held) if self._admit(batch, recovered) else self._give_away(held)
         task = asyncio.create_task(work, name=f"batch-{batch.id}")
