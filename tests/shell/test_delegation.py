@@ -16,7 +16,7 @@ from headsaw.core.breaker import FAILURES_MAX, PAUSE, Health
 from headsaw.core.commit import CommitRecord
 from headsaw.core.delegation import RunState, RunStatus
 from headsaw.core.facts import BatchFailed, BatchRouted, EngineHealth, Fact, OutageMet, RunUndone, Where
-from headsaw.core.model import Batch, BatchState
+from headsaw.core.model import Batch, BatchId, BatchState
 from headsaw.core.retry import OUTAGE_BACKOFF
 from headsaw.core.settings import DatasetSettings, SparkSettings
 from headsaw.errors import Unreachable
@@ -274,6 +274,18 @@ def test_an_engine_that_stops_every_run_is_left_alone_too() -> None:
     run(scenario())
 
 
+def test_a_job_that_only_ever_meets_outages_is_left_alone_and_the_worker_does_its_work() -> None:
+    """A role without a permission that workers have, say: no end of runs would ever come of it."""
+
+    async def scenario() -> None:
+        works = Works(Behaviour(end=End.GIVES_UP_OUTAGE), spark={"inline_max": "10s"})
+        batch = await published_once(works, seconds=3600.0, engine="inline")
+        assert batch.failures == 0
+        assert FAILURES_MAX <= len(works.asked.starts) <= FAILURES_MAX + 1  # with a trial, if its pause was short
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("start", [Start.BUSY, Start.UNREACHED])
 def test_while_an_engine_is_left_alone_a_worker_does_what_it_can(start: Start) -> None:
     async def scenario() -> None:
@@ -401,6 +413,44 @@ def test_a_run_that_takes_longer_than_the_limit_is_cancelled_and_undone() -> Non
         assert (batch.attempt, batch.failures) == (2, 1)
         assert works.spark.runs[0].status == RunStatus(RunState.STOPPED, "cancelled")
         assert undone(works) == ["no result 400 s after the intent to start it"]
+
+    run(scenario())
+
+
+def test_a_run_that_nobody_can_ask_about_is_undone_when_its_time_is_over() -> None:
+    class Mute(Asked):
+        async def status(self, run_id: str) -> RunStatus:
+            raise Unreachable(f"status of {run_id}")
+
+    async def scenario() -> None:
+        works = Works(Behaviour(end=End.FAILED), Behaviour())
+        await published_once(works, works.worker(engines={"local": Mute(works.spark, works.site.clock.now)}))
+        assert undone(works) == ["no result 400 s after the intent to start it"]
+
+    run(scenario())
+
+
+def test_a_run_whose_driver_registered_after_the_batch_was_read_is_not_undone() -> None:
+    """A registration stops no takeover: what a worker read before it says of the run's end is out of date."""
+
+    class Stale(Around):
+        def __init__(self, ledger: Any) -> None:
+            super().__init__(ledger)
+            self.seen: set[BatchId] = set()
+
+        async def batch(self, batch_id: BatchId) -> Batch | None:
+            batch = await self.port.batch(batch_id)
+            if batch is None or batch.run is None or batch.lease.owner is not None or batch_id in self.seen:
+                return batch  # type: ignore[no-any-return]
+            self.seen.add(batch_id)
+            return replace(batch, run=replace(batch.run, driver=None, driver_run=None))
+
+    async def scenario() -> None:
+        works = Works(Behaviour())
+        stale = Stale(works.site.ledger())
+        batch = await published_once(works, works.worker(ledger=stale))
+        assert stale.seen == {batch.id}
+        assert (batch.attempt, undone(works)) == (1, [])
 
     run(scenario())
 

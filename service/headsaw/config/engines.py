@@ -16,6 +16,9 @@ _EACH = "How much of a batch's estimated NDJSON each of them is meant to take; i
 RUN_MAX_SECONDS = 86_400.0
 """How long a run may take by default, from the intent to start it."""
 
+RUN_SECONDS_MAX = 3 * 86_400.0
+"""A commit is refused when its oldest pending upload is older than three and a half days."""
+
 TIMEOUT_SECONDS = 4 * 3600.0
 """After how long an engine ends a run by default."""
 
@@ -49,7 +52,7 @@ class GlueSettings(Settings):
     security_configuration: Text | None = Field(
         None, description="The Glue security configuration that encrypts logs and bookmarks. Default: the job's own."
     )
-    timeout: Duration = Field(TIMEOUT_SECONDS, ge=300, le=7 * 86400, description=_TIMEOUT)
+    timeout: Duration = Field(TIMEOUT_SECONDS, ge=300, le=RUN_SECONDS_MAX, description=_TIMEOUT)
 
     @model_validator(mode="after")
     def _what_glue_takes(self) -> Self:
@@ -90,7 +93,7 @@ class EmrServerlessSettings(ExecutorSettings):
 
     application_id: str = Field(pattern=r"^[0-9a-z]{1,64}$", description="The application's id.")
     execution_role_arn: str = Field(pattern=_ROLE, description="The role of the run itself, by its ARN.")
-    timeout: Duration = Field(TIMEOUT_SECONDS, ge=300, le=7 * 86400, description=_TIMEOUT)
+    timeout: Duration = Field(TIMEOUT_SECONDS, ge=300, le=RUN_SECONDS_MAX, description=_TIMEOUT)
     logs: S3Prefix | None = Field(
         None, description="Where Spark's logs go. Default: where the application sends them; EMR keeps a copy."
     )
@@ -136,7 +139,7 @@ class EngineSettings(Settings):
     run_max: Duration = Field(
         RUN_MAX_SECONDS,
         ge=300,
-        le=7 * 86400,
+        le=RUN_SECONDS_MAX,
         description="After how long, from the intent to start it, a run without a result is given up and stopped.",
     )
     glue: GlueSettings | None = Field(None, description="AWS Glue, for `engine: glue`.")

@@ -86,13 +86,13 @@ class Breaker:
         return Breaker()
 
 
-def engine_to_blame(run: SparkRun, status: RunStatus | None, report: SparkReport | GaveUp | None) -> bool | None:
-    """Whether a run that is over ended by the engine's fault; None if its end tells nothing of the engine."""
+def engine_to_blame(run: SparkRun, status: RunStatus | None, report: SparkReport | GaveUp | None) -> bool:
+    """Whether a run ended by the fault of the engine, or of what it was given: capacity, permissions, packages."""
     match report:
         case SparkReport() | GaveUp(Trouble.DATA):
             return False
-        case GaveUp():
-            return None
+        case GaveUp():  # it may lack a permission that workers have: left alone in the end, they take what they can
+            return True
         case None:
             pass
     stopped = status is not None and status.state in (RunState.STOPPED, RunState.GONE)

@@ -64,17 +64,8 @@ class Delegation:
     async def look(self, held: Held) -> ConvertedBatch | None:
         """The run's result, if it is there; otherwise the batch was given back, as far as it could be taken."""
         run = _run(held.batch)
-        status, unanswered = None, None
-        try:
-            status = await self._status(run)
-        except Outage as outage:
-            self._context.observed.engine_failed(run.engine)
-            unanswered = outage
+        status = await self._status(run)
         report = await self._report(held.batch, run)
-        if unanswered is not None and report is None:  # a finished report needs no engine
-            self._context.tell(OutageMet(Where.ENGINE, type(unanswered).__name__, str(unanswered)))
-            await held.advance(Wait(self._next_look()))
-            return None
         limit = self._context.limits.spark_run_seconds_max
         match next_step(run, status, report, self._context.world.clock.now(), limit):
             case TakeReport(result):
@@ -86,6 +77,8 @@ class Delegation:
                 await held.advance(Wait(self._next_look()))
             case StartRun():
                 await self._start_again(held, run)
+            case UndoRun() if run.driver is None and await self._registered_since(held.batch):
+                await held.advance(Wait(self._next_look()))
             case UndoRun(reason, counts):
                 self._context.observed.run_ended(run, status, report)
                 await self._undo(held, run, status, reason, counts=counts)
@@ -128,11 +121,24 @@ class Delegation:
         return SparkJob(batch.id, batch.attempt, batch.dataset, manifest, self._context.observed.ndjson_bytes(batch))
 
     async def _status(self, run: SparkRun) -> RunStatus | None:
-        """None where no run is known, or this worker doesn't know its engine."""
+        """None where no run is known, or this worker doesn't know its engine, or the engine doesn't answer.
+
+        A report that is there needs no engine, and a run's time ends without one too.
+        """
         engine = self._context.world.engines.get(run.engine)
         if engine is None or run.known_id is None:
             return None
-        return await engine.status(run.known_id)
+        try:
+            return await engine.status(run.known_id)
+        except Outage as outage:
+            self._context.observed.engine_failed(run.engine)
+            self._context.tell(OutageMet(Where.ENGINE, type(outage).__name__, str(outage)))
+            return None
+
+    async def _registered_since(self, batch: Batch) -> bool:
+        """Whether a driver has registered since the batch was read, of which no fence tells."""
+        current = await self._context.world.ledger.batch(batch.id)
+        return current is not None and current.run is not None and current.run.driver is not None
 
     async def _report(self, batch: Batch, run: SparkRun) -> SparkReport | GaveUp | None:
         if run.driver is None:

@@ -143,10 +143,9 @@ class Observations:
 
     def run_ended(self, run: SparkRun, status: RunStatus | None, report: SparkReport | GaveUp | None) -> None:
         """A run is over, with this status, and with this report or none."""
-        blame = engine_to_blame(run, status, report)
-        if blame:
+        if engine_to_blame(run, status, report):
             self.engine_failed(run.engine)
-        elif blame is False:
+        else:
             self._note(run.engine, self._breaker(run.engine).delivered())
 
     def _breaker(self, engine: str) -> Breaker:

@@ -117,7 +117,7 @@ REPORT = SparkReport({}, (), (), 1, 0, 0, NOW, 1.0, 1.0, 1)
     [
         (WITH_DRIVER, RunState.SUCCEEDED, REPORT, False),
         (WITH_DRIVER, RunState.SUCCEEDED, GaveUp(Trouble.DATA, "x"), False),
-        (WITH_DRIVER, RunState.SUCCEEDED, GaveUp(Trouble.OUTAGE, "x"), None),
+        (WITH_DRIVER, RunState.SUCCEEDED, GaveUp(Trouble.OUTAGE, "x"), True),
         (WITH_DRIVER, RunState.FAILED, None, False),
         (WITH_DRIVER, None, None, False),
         (RUN, RunState.FAILED, None, True),
@@ -129,6 +129,6 @@ REPORT = SparkReport({}, (), (), 1, 0, 0, NOW, 1.0, 1.0, 1)
     ],
 )
 def test_an_engine_is_to_blame_for_runs_that_it_stopped_or_lost_or_whose_driver_never_began(
-    run: SparkRun, state: RunState | None, report: SparkReport | GaveUp | None, blame: bool | None
+    run: SparkRun, state: RunState | None, report: SparkReport | GaveUp | None, blame: bool
 ) -> None:
     assert engine_to_blame(run, RunStatus(state) if state else None, report) is blame
