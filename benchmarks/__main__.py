@@ -46,10 +46,10 @@ def main() -> None:
         sections.append(_section(measured.title, tables.HEAD, cells, notes))
     if SCALING in arguments.only:
         sections.append(_scaling(console, arguments, prepared))
-    about = _about(versions)
-    console.print(about)
+    machine = about(versions)
+    console.print(machine)
     if arguments.write:
-        _write(arguments.write, "\n".join([_introduction(arguments, about), *sections]))
+        _write(arguments.write, "\n".join([_introduction(arguments, machine), *sections]))
 
 
 def _arguments() -> argparse.Namespace:
@@ -102,7 +102,8 @@ def _scaling(console: Console, arguments: argparse.Namespace, prepared: list[Pre
     return _section(title, scaling.HEAD, cells, [])
 
 
-def _about(versions: dict[str, str]) -> str:
+def about(versions: dict[str, str]) -> str:
+    """The machine, and what ran on it."""
     return (
         f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}, "
         f"Python {platform.python_version()}; " + ", ".join(f"{name} {text}" for name, text in versions.items())
