@@ -18,7 +18,7 @@ NATIVE_STAMP := $(VENV)/.native
 READY := $(STAMP) $(if $(NATIVE),$(NATIVE_STAMP),without-native)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo spark spark-dist simulate chaos format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-e2e deploy-tools image clean
+.PHONY: help setup check test demo spark spark-dist simulate chaos format lint types contracts unit native without-native build-native rust check-rust wheels conformance conformance-peers fuzz fuzz-tools fuzz-native fuzz-differential differential services contracts-real lock bench bench-decode bench-spark bench-e2e deploy-tools image clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -213,6 +213,10 @@ bench: $(READY) $(PEERS)/.installed  ## NDJSON to Parquet by Headsaw and by othe
 bench-decode: $(PEERS)/.installed  ## How fast gzip libraries inflate
 	@$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --disable-pip-version-check isal zlib-ng deflate
 	@$(PEERS)/bin/python -m benchmarks.decode --size-mb $(SIZE_MB)
+
+GB ?= 1
+bench-spark: $(READY) $(SPARK_STAMP)  ## The delegated job against spark.read.json, on local Spark with two cores: GB=1 ROUNDS=3 WRITE=docs/benchmarks.md (needs Java)
+	@$(BIN)/python -m benchmarks.spark --packages "$$(echo $(VENV)/spark/lib/python*/site-packages)" --gb $(GB) --rounds $(ROUNDS) $(if $(WRITE),--write $(WRITE))
 
 bench-e2e: $(READY)  ## One worker, 10,000 files of 10 KB: files a second, CPU and requests a file
 	$(BIN)/headsaw bench-e2e
