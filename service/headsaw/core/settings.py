@@ -297,7 +297,7 @@ class SparkSettings(Settings):
         description="In a backlog, how much estimated NDJSON is gathered for one Spark batch.",
     )
     bulk_files: int = Field(
-        20_000, ge=1, le=25_000, description="In a backlog, how many files are gathered for one Spark batch."
+        10_000, ge=1, le=25_000, description="In a backlog, how many files are gathered for one Spark batch."
     )
 
 

@@ -24,7 +24,7 @@ from headsaw.worker.spool import SPOOL_BYTES_MAX, RecordBody, spool
 OUTAGE_DELAY_SECONDS = 30.0
 BUFFERED_FACTOR = 2
 BUFFERED_MAX = 50_000
-"""Notifications that a worker buffers at the most, over all datasets: some 50 MB."""
+"""Notifications that a worker buffers at the most, over all datasets: 120 MB with their messages."""
 
 
 @dataclass(frozen=True, slots=True)
