@@ -111,7 +111,7 @@ class Bench:
 
     def settings(self, dataset: str = "clicks", **settings: Any) -> DatasetSettings:
         places = {"source": f"s3://{self.prefix}landing/", "destination": f"s3://{self.prefix}lake/{dataset}/"}
-        return DatasetSettings.model_validate({"name": dataset, **places, **settings})
+        return DatasetSettings.model_validate({"name": dataset, **(places | settings)})
 
     def land(self, files: Mapping[str, bytes]) -> list[Source]:
         """The files are in the landing bucket."""

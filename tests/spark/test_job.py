@@ -9,7 +9,7 @@ from tests.spark.delegated import NOW, TOKEN, Bench, HereCluster, MemorySite
 
 from headsaw.core.delegation import GaveUp, SparkReport, Trouble
 from headsaw.core.lifecycle import Fail, Release
-from headsaw.core.model import RecordRange, Source
+from headsaw.core.model import RecordRange, Source, SourceFile
 from headsaw.core.splits import LineRun, Range, Together
 from headsaw.errors import Unreachable
 from headsaw.spark.driver import Ending
@@ -276,3 +276,36 @@ def test_small_files_share_a_task(bench: Bench) -> None:
     done = bench.by_spark(bench.delegate("01", sources, bench.settings()), cluster)
     assert [row["n"] for row in done.rows] == list(range(150))
     assert [task.portion for task in cluster.passes[1] if isinstance(task, Convert)] == [Together(tuple(range(150)))]
+
+
+@pytest.mark.parametrize("size", [1, len(LINES) // 2, len(LINES), 3 * len(LINES), None])
+def test_no_line_is_lost_where_a_notification_told_another_size(bench: Bench, size: int | None) -> None:
+    (source,) = bench.land({"a": LINES})
+    assert isinstance(source, SourceFile)
+    told = replace(source, size=size)
+    done = bench.by_spark(bench.delegate("01", [told], bench.settings()), HereCluster(), 2000)
+    assert [row["n"] for row in done.rows] == list(range(400))
+
+
+def test_a_bucket_that_is_missing_waits_for_an_operator(bench: Bench) -> None:
+    settings = bench.settings(destination="s3://nowhere/")
+    manifest = bench.delegate("01", bench.land({"a": LINES}), settings)
+    assert bench.drive(manifest, HereCluster()) is Ending.GAVE_UP
+    report = bench.report(manifest)
+    assert isinstance(report, GaveUp)
+    assert (report.trouble, report.reason.partition(":")[0]) == (Trouble.OUTAGE, "UsageError")
+
+
+def test_a_source_that_is_denied_while_others_can_be_read_is_rejected_at_the_third_attempt(bench: Bench) -> None:
+    assert isinstance(bench.site, MemorySite)
+    bench.site.store.denied.add("landing/denied")
+    sources = [*bench.land({"a": LINES}), SourceFile("landing", "denied", "e", 2 * len(LINES))]
+    early = bench.delegate("01", sources, bench.settings("early"))
+    assert bench.drive(early, HereCluster(), 2000) is Ending.GAVE_UP
+    report = bench.report(early)
+    assert isinstance(report, GaveUp)
+    assert report.trouble is Trouble.OUTAGE
+    others = [*bench.land({"b": LINES}), SourceFile("landing", "denied", "f", 2 * len(LINES))]
+    done = bench.by_spark(bench.delegate("02", others, bench.settings("late"), attempt=3), HereCluster(), 2000)
+    assert done.rejections == {1: "access_denied"}
+    assert len(done.rows) == 400

@@ -45,7 +45,7 @@ class SparkCluster:
         """An application that was stopped isn't the data's doing."""
         try:
             stopped = bool(self._context._jsc.sc().isStopped())  # noqa: SLF001 - there is no other way to ask
-        except Py4JError:
+        except (Py4JError, OSError):  # Java has ended
             return Trouble.OUTAGE
         return Trouble.OUTAGE if stopped else Trouble.DATA
 

@@ -12,7 +12,7 @@ from headsaw.core.commit import PendingUpload
 from headsaw.core.delegation import GaveUp, Manifest, SparkReport, Trouble, report_json
 from headsaw.core.model import Batch, BatchState
 from headsaw.core.naming import report_name
-from headsaw.errors import HeadsawError
+from headsaw.errors import HeadsawError, UsageError
 from headsaw.spark.assembly import Assembled, assemble
 from headsaw.spark.planning import Planning, sources_of
 from headsaw.spark.reach import Connection, Site
@@ -72,6 +72,8 @@ class Driver:
                 return Ending.NOT_WANTED
         except GivingUp as giving_up:
             return self._give_up(giving_up.why)
+        except UsageError as error:  # an operator must act, and nothing is wrong with the data
+            return self._give_up(GaveUp(Trouble.OUTAGE, f"{type(error).__name__}: {error}"))
         except HeadsawError as error:
             return self._give_up(GaveUp(Trouble.DATA, f"{type(error).__name__}: {error}"))
         except Exception as error:

@@ -101,9 +101,11 @@ class Rounds:
                 self.cpu_seconds += outcome.cpu_seconds
                 if isinstance(outcome, Failed):
                     failed.append(outcome)
-                elif isinstance(outcome, kind):
-                    results[at] = outcome
-                    self.uploads += outcome.uploads if isinstance(outcome, Converted) else ()
+                    continue
+                if not isinstance(outcome, kind):
+                    raise TypeError(f"a task was asked for {kind.__name__} and answered {type(outcome).__name__}")
+                results[at] = outcome
+                self.uploads += outcome.uploads if isinstance(outcome, Converted) else ()
             tried += 1
             self._judge(failed, tried)
         return [results[at] for at in range(len(tasks))]
