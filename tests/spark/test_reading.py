@@ -3,9 +3,7 @@
 import json
 import os
 import pickle
-import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,29 +11,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tests.conformance.test_readers import _plain, _written
+from tests.spark.environment import PYTHON, need_spark
 from tests.unit.convert.test_ddl import _check, table
 
 from headsaw.convert.ddl import Engine, Table, ddl
 
 __all__ = ["table"]
 
-PYTHON = Path(sys.prefix) / "spark" / "bin" / "python"
 SCRIPT = Path(__file__).with_name("read.py")
-
-
-def _missing() -> str | None:
-    if shutil.which("java") is None:
-        return "Spark needs Java 17, which isn't here"
-    return None if PYTHON.exists() else "the Spark environment isn't there: `make test` makes it"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _spark_is_here() -> None:
-    missing = _missing()
-    if missing is not None and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if missing is not None:
-        pytest.skip(missing)
+    need_spark()
 
 
 def spark(*statements: str) -> list[dict[str, Any]]:
