@@ -2,7 +2,7 @@
 
 The converter is a toy on purpose: a line is a row, a line `bad` is quarantined, a file `corrupt` is rejected, a file
 `poison` makes the conversion fail. What it writes is what it read, so that a test can count every line; into several
-outputs if there are more than `output_rows_max` rows.
+outputs if there are more than `output_rows_max` rows, named as if `tasks` had written them, from `first_task` on.
 """
 
 import asyncio
@@ -68,6 +68,8 @@ class ToyConverter:
     random: Random
     seconds: float = 0.5
     output_rows_max: int = 1_000_000
+    first_task: int = 0
+    tasks: int = 1
 
     async def convert(self, batch: Batch, settings: DatasetSettings, sources: Sequence[Source]) -> ConvertedBatch:
         counts: dict[int, FileCounts] = {}
@@ -115,7 +117,8 @@ class ToyConverter:
         self, batch: Batch, settings: DatasetSettings, kind: OutputKind, lines: list[str], number: int
     ) -> PendingUpload:
         place = settings.destination if kind is OutputKind.TABLE else QUARANTINE
-        key = place.key(f"{output_stem(batch, 0, number)}.txt")
+        task, of_task = self.first_task + number % self.tasks, number // self.tasks
+        key = place.key(f"{output_stem(batch, task, of_task)}.txt")
         token = f"{self.random.getrandbits(64):016x}"
         upload_id = await self.store.create_upload(place.bucket, key, {TOKEN_METADATA: token})
         part = await self.store.upload_part(place.bucket, key, upload_id, 1, "\n".join(lines).encode())

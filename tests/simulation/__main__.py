@@ -30,6 +30,7 @@ class Tally:
     calls: int = 0
     waits: list[float] = field(default_factory=list)
     isolations: list[float] = field(default_factory=list)
+    delegations: list[float] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -39,6 +40,7 @@ class Tally:
         self.calls += outcome.story.events
         self.waits += [wait / outcome.lease_seconds for wait in outcome.waits]
         self.isolations += [wait / outcome.lease_seconds for wait in outcome.isolations]
+        self.delegations += [wait / outcome.lease_seconds for wait in outcome.delegations]
         if outcome.breaches:
             self.broken.append((outcome.seed, str(outcome.breaches[0])))
 
@@ -49,6 +51,7 @@ class Tally:
         self.calls += other.calls
         self.waits += other.waits
         self.isolations += other.isolations
+        self.delegations += other.delegations
         self.broken += other.broken
 
     def summary(self, seconds: float) -> str:
@@ -60,11 +63,12 @@ class Tally:
         )
 
     def liveness(self) -> list[str]:
-        """Two lines."""
+        """Three lines."""
         after = "time to done after faults stop, in lease lengths"
         return [
             f"{after}: {spread(self.waits)}",
             f"{after}, of files that wait for a poisonous one to be isolated: {spread(self.isolations)}",
+            f"{after}, of files that were handed to Spark, its runs included: {spread(self.delegations)}",
         ]
 
 

@@ -310,6 +310,15 @@ def _possible(fault: Fault, name: str) -> Fault:
     return fault if needed.get(fault, True) else Fault.SLOW
 
 
+_TRANSITIONS = {
+    "RUNNING": "start",
+    "DELEGATED": "delegate",
+    "PUBLISHING": "commit",
+    "DONE": "finish",
+    "READY": "give back",
+}
+
+
 def moment(port: str, call: str, args: Any) -> str:
     """Which step of the protocol a call is."""
     if port != "table":
@@ -320,9 +329,11 @@ def moment(port: str, call: str, args: Any) -> str:
         return call
     changes = args[0].set
     if "state" in changes:
-        return {"RUNNING": "start", "PUBLISHING": "commit", "DONE": "finish", "READY": "give back"}.get(
-            str(changes["state"]), "give up"
-        )
+        return _TRANSITIONS.get(str(changes["state"]), "give up")
     if "lease_owner" in changes:
         return "take"
+    if "driver" in changes:
+        return "register"
+    if "lease_owner" in args[0].remove:
+        return "wait"
     return "mark" if "mark" in changes else "renew"

@@ -8,9 +8,12 @@ from typing import Any
 from headsaw.adapters import ledger_items
 from headsaw.adapters.ledger import TableLedger
 from headsaw.adapters.table import Absent, Always, Cancelled, ConditionFailed, Equals, Reason, Update, Written
+from headsaw.core.delegation import read_report
 from headsaw.core.model import Batch, BatchState, FileMark
+from headsaw.core.naming import report_name
 from headsaw.errors import LeaseLost, Outage
 from headsaw.ports import Accepted, Refused
+from headsaw.worker.delegation import Delegation
 from headsaw.worker.inboxes import Inboxes
 from headsaw.worker.outcomes import commit_record
 from headsaw.worker.publisher import UploadPublisher, dispose
@@ -147,22 +150,70 @@ def _letters_first(original: Any) -> Any:
     return commit
 
 
+def _whoever_comes(_: Any) -> Any:
+    return lambda batch, attempt, driver, run_id: _registration(batch, driver, run_id, {"attempt": attempt})
+
+
+def _whatever_attempt(_: Any) -> Any:
+    return lambda batch, attempt, driver, run_id: _registration(batch, driver, run_id, {"driver": None})
+
+
+def _registration(batch: Any, driver: str, run_id: str | None, condition: dict[str, Any]) -> Update:
+    changes = {"driver": driver} | ({"driver_run": run_id} if run_id else {})
+    return Update(
+        ledger_items.batch_key(batch), changes, (), Equals({"state": BatchState.DELEGATED.value, **condition})
+    )
+
+
+def _any_report(_: Any) -> Any:
+    async def report(self: Delegation, batch: Batch, run: Any) -> Any:
+        place = self._context.place.control
+        folder = place.key(report_name(batch.id, batch.attempt, "")).removesuffix(".json")
+        found = [head.key async for head in self._context.world.store.list(place.bucket, folder)]
+        found.sort(key=lambda key: str(run.driver) in key)
+        return read_report(await self._context.world.store.read_all(place.bucket, found[0])) if found else None
+
+    return report
+
+
+def _start_first(original: Any) -> Any:
+    async def delegate(self: Delegation, held: Any, settings: Any, sources: Any, route: Any) -> None:
+        if (engine := self._context.world.engines.get(route.engine)) is not None:
+            await engine.start(self._job(held.batch))
+        await original(self, held, settings, sources, route)
+
+    return delegate
+
+
+def _whosever_they_are(_: Any) -> Any:
+    async def discard(self: Runner, converted: Any, attempted: Batch) -> None:
+        await self._context.world.converter.discard(converted)
+
+    return discard
+
+
 def _g(*numbers: int) -> frozenset[str]:
     return frozenset(f"G{number}" for number in numbers)
 
 
 MUTANTS = (
     # owner and attempt tell holders apart too, so the epoch is only gone when they are
-    Mutant("commit without the lease_epoch", ledger_items, "update_batch", _commit_on_state_alone, 65, _g(3)),
-    Mutant("fence every transition by the state alone", ledger_items, "fence", _state_alone, 0, _g(3)),
+    Mutant("commit without the lease_epoch", ledger_items, "update_batch", _commit_on_state_alone, 161, _g(3)),
+    Mutant("fence every transition by the state alone", ledger_items, "fence", _state_alone, 1, _g(3)),
     Mutant("acknowledge before the claim", Inboxes, "_claim", _acknowledge_first, 0, _g(1)),
     Mutant("complete uploads before the commit point", Runner, "_commit", _publish_first, 0, _g(4)),
     Mutant("claim without the transaction", TableLedger, "_transact", _one_by_one, 0, _g(1, 2)),
-    Mutant("trust expiry alone", TableLedger, "apply", _trust_the_timer, 3, _g(3)),
-    Mutant("forget the roll-forward", Recovery, "_wanted", _never_roll_forward, 2, _g(6)),
-    Mutant("abort uploads after an unanswered commit", Runner, "_commit", _abort_if_unanswered, 43, _g(4, 6)),
-    Mutant("discard after a commit that somebody rolls forward", Runner, "_commit", _discard_own_commit, 92, _g(4, 6)),
-    Mutant("take NoSuchUpload for success", UploadPublisher, "_complete", _gone_is_done, 0, _g(4)),
-    Mutant("mark a redriven file a duplicate", ledger_items, "CLAIMABLE", lambda _: Absent(), 0, _g(1)),
+    Mutant("trust expiry alone", TableLedger, "apply", _trust_the_timer, 0, _g(3)),
+    Mutant("forget the roll-forward", Recovery, "_wanted", _never_roll_forward, 1, _g(6)),
+    Mutant("abort uploads after an unanswered commit", Runner, "_commit", _abort_if_unanswered, 15, _g(4, 6)),
+    Mutant("discard after a commit that somebody rolls forward", Runner, "_commit", _discard_own_commit, 55, _g(4, 6)),
+    Mutant("take NoSuchUpload for success", UploadPublisher, "_complete", _gone_is_done, 4, _g(4)),
+    Mutant("mark a redriven file a duplicate", ledger_items, "CLAIMABLE", lambda _: Absent(), 1, _g(1)),
     Mutant("send the DLQ message before the commit", Runner, "_commit", _letters_first, 0, _g(3)),
+    Mutant("register whichever driver comes", ledger_items, "register_driver", _whoever_comes, 7, _g(3)),
+    Mutant("register a driver for another attempt", ledger_items, "register_driver", _whatever_attempt, 26, _g(3)),
+    Mutant("take the report of a driver that isn't registered", Delegation, "_report", _any_report, 7, _g(3)),
+    Mutant("keep the registration of an attempt that is over", ledger_items, "REGISTRATION", lambda _: (), 200, _g(6)),
+    Mutant("start a run before its intent is recorded", Delegation, "delegate", _start_first, 4, _g(6)),
+    Mutant("abort what a Spark run uploaded", Runner, "_discard", _whosever_they_are, 15, _g(4)),
 )

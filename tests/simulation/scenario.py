@@ -5,23 +5,25 @@ the toy of tests/shell. All chance comes from the seed, and all time is virtual.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from tests.shell.virtual_time import run
 from tests.shell.world import CONTROL, QUARANTINE, ToyConverter, dataset
-from tests.simulation.faults import Fault, Faults, Faulty, Process, ProcessClock, WorldClock
+from tests.simulation.cluster import ENGINE, Cluster, Site
+from tests.simulation.faults import Faults, Faulty, Process, ProcessClock, WorldClock
+from tests.simulation.shape import shape_of
 from tests.simulation.story import Story
 from tests.simulation.verdict import verdict
-from tests.simulation.watch import Breach, Expected, Watch, WatchedDlq, WatchedQueue, WatchedTable
+from tests.simulation.watch import Breach, Expected, Watch
+from tests.simulation.watched import WatchedDlq, WatchedQueue, WatchedStore, WatchedTable
 
 from headsaw.adapters.ledger import TableLedger
-from headsaw.adapters.memory.object_store import MemoryObjectStore
 from headsaw.core.model import RecordRange, SourceFile, WorkerId
 from headsaw.core.notification import synthetic_event
-from headsaw.core.settings import DatasetSettings
+from headsaw.core.settings import DatasetSettings, SparkSettings
 from headsaw.errors import Outage
 from headsaw.ports import Outgoing
 from headsaw.worker.context import Context, Limits, Place, World
@@ -32,117 +34,23 @@ RETENTION_SECONDS = 90 * 86400.0
 CALM_CONVERSION_SECONDS = 0.5
 LIVENESS_BUDGET_LEASES = 40.0
 """In leases: what is unfinished that long after the faults stopped is stuck."""
-
-DANGEROUS_MOMENTS: Sequence[tuple[str, Sequence[Fault]]] = (
-    ("claim", (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.ANSWER_LOST, Fault.LATE, Fault.PAUSE_AFTER, Fault.TWICE)),
-    ("commit", (Fault.PAUSE_BEFORE, Fault.HANGS, Fault.ANSWER_LOST, Fault.LATE, Fault.CRASH_AFTER, Fault.TWICE)),
-    ("store.complete_upload", (Fault.REQUEST_LOST, Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.HANGS, Fault.TWICE)),
-    ("store.upload_part", (Fault.PAUSE_AFTER, Fault.CRASH_AFTER)),
-    ("store.put", (Fault.PAUSE_AFTER, Fault.CRASH_AFTER, Fault.ANSWER_LOST)),
-    ("store.abort_upload", (Fault.LATE, Fault.CRASH_BEFORE)),
-    ("take", (Fault.ANSWER_LOST, Fault.PAUSE_AFTER, Fault.HANGS, Fault.CRASH_AFTER)),
-    ("renew", (Fault.REQUEST_LOST, Fault.LATE, Fault.HANGS)),
-    ("start", (Fault.PAUSE_AFTER, Fault.ANSWER_LOST, Fault.CRASH_AFTER)),
-    ("give back", (Fault.LATE, Fault.ANSWER_LOST)),
-    ("mark", (Fault.CRASH_AFTER, Fault.LATE, Fault.PAUSE_AFTER)),
-    ("dlq.send", (Fault.CRASH_AFTER, Fault.CRASH_BEFORE, Fault.PARTIAL, Fault.ANSWER_LOST)),
-    ("finish", (Fault.PAUSE_BEFORE, Fault.ANSWER_LOST, Fault.CRASH_BEFORE)),
-    ("split", (Fault.ANSWER_LOST, Fault.LATE, Fault.CRASH_AFTER)),
-    ("queue.delete", (Fault.CRASH_BEFORE, Fault.PARTIAL, Fault.LATE)),
-    ("queue.receive", (Fault.ANSWER_LOST, Fault.CRASH_AFTER)),
-)
-
-PLOTS: Sequence[Mapping[str, tuple[Fault, float]]] = (
-    {"commit": (Fault.SILENCE, 0.5)},
-    {"commit": (Fault.HANGS, 0.5), "store.complete_upload": (Fault.REQUEST_LOST, 0.9)},
-    {"commit": (Fault.PAUSE_BEFORE, 0.5)},
-    {"commit": (Fault.LATE, 0.5), "take": (Fault.HANGS, 0.3)},
-    {"store.complete_upload": (Fault.CRASH_AFTER, 0.4)},
-    {"claim": (Fault.LATE, 0.5), "queue.delete": (Fault.CRASH_BEFORE, 0.3)},
-)
-"""What has to come together for the rarest mistakes to show: the commit point, and who believes what about it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a seed's world is like."""
-
-    lease_seconds: float
-    storm_seconds: float
-    slots: int
-    files: int
-    max_files: int
-    max_age: float
-    visibility_seconds: float
-    conversion_seconds: float
-    conversions: int
-    pollers: int
-    faults: Faults
-    skews: float
-    kills: float
-    """The share of processes that end by SIGKILL rather than SIGTERM."""
-    pauses: float
-    cuts: float
-    odd: float
-    """The share of files that can't be converted."""
-    duplicates: float
-    vanishing: bool
-    upgrade: str
-    """`none`, or what the rolling upgrade does: `adds`, `changes` or `removes` a dataset."""
-
-
-def shape_of(random: Random) -> Shape:
-    """Drawn so that no two worlds are alike: each leaves out some kinds of faults altogether."""
-    lease = Limits().lease_seconds
-    max_files = random.choice([1, 3, 8, 30, 120])
-    return Shape(
-        lease_seconds=lease,
-        storm_seconds=lease * random.uniform(3.0, 7.0),
-        slots=random.choice([1, 2, 2, 3, 4]),
-        files=random.randrange(8, 60),
-        max_files=max_files,
-        max_age=random.choice([0.5, 3.0, 10.0]),
-        visibility_seconds=random.choice([45.0, 90.0]),
-        conversion_seconds=random.choice([0.2, 1.0, 4.0, 1.5 * lease if max_files >= 30 else 0.5]),
-        conversions=random.choice([1, 2, 4]),
-        pollers=random.choice([1, 2]),
-        faults=_faults_of(random),
-        skews=random.choice([0.0, 1.0, 2.0, 0.5 * lease]),
-        kills=random.choice([0.0, 0.5, 1.0]),
-        pauses=random.choice([0.0, 0.3, 0.8]),
-        cuts=random.choice([0.0, 0.0, 0.4]),
-        odd=random.choice([0.0, 0.05, 0.2]),
-        duplicates=random.choice([0.0, 0.2, 0.5]),
-        vanishing=random.random() < 0.1,
-        upgrade=random.choice(["none", "none", "adds", "changes", "removes"]),
-    )
-
-
-def _faults_of(random: Random) -> Faults:
-    rates = {fault: random.choice([0.005, 0.03]) for fault in Fault if random.random() < 0.3}
-    for deadly in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.PAUSE_BEFORE, Fault.PAUSE_AFTER, Fault.HANGS):
-        if deadly in rates:
-            rates[deadly] = random.choice([0.001, 0.004])
-    rates.pop(Fault.SLOW, None)
-    dangers = {}
-    for name, faults in random.sample(DANGEROUS_MOMENTS, random.choice([0, 1, 2, 3])):
-        dangers[name] = (random.choice(faults), random.choice([0.1, 0.4]))
-    if random.random() < 0.25:
-        dangers |= random.choice(PLOTS)
-    return Faults(rates, dangers, slow=random.choice([0.05, 0.2, 0.5]), slow_seconds=random.choice([0.05, 0.3, 2.0]))
+SPARK_BUDGET_SECONDS = 2700.0
+"""More of it where there is an engine, which a worker may have seen fail so often that it leaves it alone for long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a seed. `waits`: seconds from the end of the faults to that of each unfinished file.
 
-    `isolations`: the same for files that share a batch with one that makes conversions fail.
+    `isolations`: the same for files that share a batch with one that makes conversions fail, and `delegations` for
+    files that were handed to Spark.
     """
 
     seed: int
     breaches: tuple[Breach, ...]
     waits: tuple[float, ...]
     isolations: tuple[float, ...]
+    delegations: tuple[float, ...]
     lease_seconds: float
     virtual_seconds: float
     story: Story
@@ -166,22 +74,37 @@ class Simulation:
         self.dlq = WatchedDlq(self.clock, self.watch)
         self.table = WatchedTable(self.clock, self.watch)
         buckets = ["landing", "lake", "control"]
-        self.store = MemoryObjectStore(self.clock, buckets, on_created=self.watch.appeared)
+        self.store = WatchedStore(self.clock, buckets, self.watch)
         self.watch.attach(self.table, self.store)
         self.processes: list[Process] = []
         self.converters: list[ToyConverter] = []
         self.late: set[asyncio.Task[Any]] = set()
         self.numbers = 0
         self.stormy = True
+        self.cluster = self._cluster() if self.shape.spark is not None else None
         limits = {"max_files": self.shape.max_files, "max_age": self.shape.max_age}
-        clicks, orders = dataset("clicks", **limits), dataset("orders", **limits)
-        changed = dataset("clicks", max_files=7, max_age=1.0)
+        clicks, orders = self._dataset("clicks", **limits), self._dataset("orders", **limits)
+        changed = self._dataset("clicks", max_files=7, max_age=1.0)
+        if self.shape.upgrade == "changes":
+            clicks = dataset("clicks", **limits)  # what changes may be that Spark comes into use
         self.datasets, self.upgraded = {
             "none": ([clicks], [clicks]),
             "adds": ([clicks], [clicks, orders]),
             "changes": ([clicks], [changed]),
             "removes": ([clicks, orders], [clicks]),
         }[self.shape.upgrade]
+
+    def _cluster(self) -> Cluster:
+        shape = self.shape
+        assert shape.spark is not None
+        site = Site(self.table, self.store, self.watch, self.late, shape.lease_seconds, RETENTION_SECONDS)
+        return Cluster(site, self.random, shape.spark, shape.faults)
+
+    def _dataset(self, name: str, **limits: Any) -> DatasetSettings:
+        plain = dataset(name, **limits)
+        if self.shape.spark is None:
+            return plain
+        return plain.model_copy(update={"spark": SparkSettings.model_validate(self.shape.spark_settings)})
 
     # --- processes
 
@@ -204,6 +127,7 @@ class Simulation:
             converter,
             UploadPublisher(store),  # type: ignore[arg-type]
             clock,
+            self._engines(process, datasets),
         )
         limits = Limits(
             lease_seconds=shape.lease_seconds,
@@ -212,6 +136,8 @@ class Simulation:
             foreign_seconds=3 * shape.lease_seconds + shape.storm_seconds,
             conversions=shape.conversions,
             pollers=shape.pollers,
+            spark_poll_seconds=shape.poll_seconds,
+            spark_run_seconds_max=shape.run_seconds_max,
         )
         place = Place(CONTROL, QUARANTINE)
         context = Context(WorkerId(process.name), world, limits, place, self.watch.teller(process.name), random)
@@ -220,6 +146,13 @@ class Simulation:
         process.task = asyncio.create_task(worker.run())
         self.processes.append(process)
         return process, worker
+
+    def _engines(self, process: Process, datasets: Sequence[DatasetSettings]) -> dict[str, Any]:
+        """What the process's configuration knows of Spark: before the upgrade perhaps nothing."""
+        known = self.cluster is not None and (
+            not self.stormy or datasets is self.upgraded or self.random.random() < self.shape.knows_engine
+        )
+        return {ENGINE: Faulty(self.cluster, "engine", process, self._acts)} if known else {}
 
     def _acts(self, name: str) -> None:
         self.watch.actor = name
@@ -254,7 +187,7 @@ class Simulation:
             if random.random() < shape.pauses:
                 process.pause(random.choice([0.1, 1.0, 2.0]) * shape.lease_seconds)
             if random.random() < shape.cuts:
-                port = random.choice(["table", "store", "queue", "dlq"])
+                port = random.choice(["table", "store", "queue", "dlq", *["engine"] * (self.cluster is not None)])
                 process.silence(port, random.uniform(0.1, 1.5) * shape.lease_seconds)
 
     async def _terminate(self, process: Process, worker: Worker) -> None:
@@ -391,11 +324,17 @@ class Simulation:
             and file in self.watch.settled_at
             and self.watch.expected[file].dataset not in self.watch.removed_datasets
         ]
-        poisoned = self.watch.poisoned()
-        waits = tuple(self.watch.settled_at[file] - calm_since for file in waited if file not in poisoned)
-        isolations = tuple(self.watch.settled_at[file] - calm_since for file in waited if file in poisoned)
+        poisoned, delegated = self.watch.poisoned(), self.watch.handed_to_spark()
+        seconds = {file: self.watch.settled_at[file] - calm_since for file in waited}
         return Outcome(
-            self.seed, tuple(breaches), waits, isolations, shape.lease_seconds, self.clock.monotonic(), self.story
+            self.seed,
+            tuple(breaches),
+            tuple(wait for file, wait in seconds.items() if file not in poisoned | delegated),
+            tuple(wait for file, wait in seconds.items() if file in poisoned - delegated),
+            tuple(wait for file, wait in seconds.items() if file in delegated),
+            shape.lease_seconds,
+            self.clock.monotonic(),
+            self.story,
         )
 
     async def _calm_down(self) -> None:
@@ -408,6 +347,8 @@ class Simulation:
             process.wake()
         for converter in self.converters:
             converter.seconds = CALM_CONVERSION_SECONDS
+        if self.cluster is not None:
+            self.cluster.calm_down()
         for _ in range(self.random.choice([1, 2])):
             self.start(Faults(slow=0.1), self.upgraded, 0.0)
         for number in range(3):
@@ -417,6 +358,7 @@ class Simulation:
         """Nothing is left to do; False if that takes too long, or something is broken already."""
         deadline = self.clock.monotonic() + LIVENESS_BUDGET_LEASES * self.shape.lease_seconds
         deadline += 2 * self.shape.storm_seconds if self.watch.removed_datasets else 0.0
+        deadline += SPARK_BUDGET_SECONDS + 3 * self.shape.run_seconds_max if self.cluster is not None else 0.0
         while self.clock.monotonic() < deadline and not self.watch.breaches:
             await self.clock.sleep(2.0)
             depth = await self.queue.depth()
@@ -431,6 +373,8 @@ class Simulation:
             if process.task is not None and process.task.done():
                 await self._ended(process)
             process.crash()
+        if self.cluster is not None:
+            await self.cluster.end()
         tasks = [process.task for process in self.processes if process.task is not None]
         await asyncio.gather(*tasks, *sorted(self.late, key=hash), return_exceptions=True)
 

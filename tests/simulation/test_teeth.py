@@ -7,6 +7,8 @@ import pytest
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.scenario import Outcome, simulate
 
+pytestmark = pytest.mark.timeout(600)
+
 SEEDS_MAX = 1000
 
 

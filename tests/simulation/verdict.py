@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from tests.simulation.cluster import ENGINE
 from tests.simulation.watch import Breach, Expected, Watch
 
 from headsaw.adapters.ledger_items import file_key, read_chunk
@@ -10,6 +11,10 @@ from headsaw.core.model import FileIdentity
 from headsaw.worker.settling import NOBODY
 
 DIED = "died or lost touch"
+OF_RUNS = (f"{ENGINE}: ", "no result ", "scripted failure")
+"""How reasons begin that are a Spark run's misfortune."""
+POISON = "poison"
+"""What the toy converter says of a file that makes conversions fail."""
 
 
 def verdict(watch: Watch, settled: bool) -> list[Breach]:
@@ -70,10 +75,13 @@ def _true(watch: Watch, file: FileIdentity, expected: Expected, reason: str) -> 
     """Whether a dead letter's reason is the file's own, or a misfortune that did happen."""
     if expected.dataset in watch.removed_datasets and reason == NOBODY:
         return True
-    if DIED in reason:
+    if DIED in reason or (
+        reason.startswith(OF_RUNS) and watch.table._items[file_key(file)]["batch"] in watch.delegated
+    ):
         return True
-    allowed = [word for word in (expected.given_up, watch.may_be_rejected.get(file, "")) if word]
-    return any(reason.startswith(word) for word in allowed)
+    told_by_a_driver = POISON if expected.given_up == "ConversionFailed" else ""
+    words = (expected.given_up, told_by_a_driver, watch.may_be_rejected.get(file, ""))
+    return any(reason.startswith(word) for word in words if word)
 
 
 def _memberships(watch: Watch) -> list[Breach]:

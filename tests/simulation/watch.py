@@ -5,6 +5,7 @@ broken at that very moment; `verdict` looks at the whole world in the end. It kn
 what the ledger's items, commit records and messages mean.
 """
 
+import builtins
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +15,15 @@ from tests.simulation.story import Story
 
 from headsaw.adapters.ledger_items import file_key, read_chunk
 from headsaw.adapters.memory.object_store import Created, MemoryObjectStore
-from headsaw.adapters.memory.queue import MemoryQueue
 from headsaw.adapters.memory.table import MemoryTable
-from headsaw.adapters.table import Cancelled, ConditionFailed, Key, Value, Write, Written
-from headsaw.core.commit import TOKEN_METADATA, CommitRecord, digest
-from headsaw.core.facts import BatchUnpublishable, Fact
+from headsaw.adapters.table import Key, Value
+from headsaw.core.commit import TOKEN_METADATA, CommitRecord, PendingUpload, digest
+from headsaw.core.facts import BatchUnpublishable, Fact, OutageMet
 from headsaw.core.lifecycle import _TABLE as ARROWS
 from headsaw.core.model import BatchState, FileIdentity, RecordRange
 from headsaw.core.naming import dlq_id
 from headsaw.core.notification import ORIGINAL_MESSAGE_ID, Landed, Records, message_identity, parse_notification
-from headsaw.ports import Outgoing
+from headsaw.ports import Outgoing, SparkJob
 
 S = BatchState
 LEGAL = {(before.value, after.value) for (before, _), after in ARROWS.items()}
@@ -94,11 +94,21 @@ class Watch:
     """Batches of which an operator was told."""
     refused: set[str] = field(default_factory=set)
     """Ids of messages that are in the DLQ themselves."""
+    jobs: dict[str, SparkJob] = field(default_factory=dict)
+    """What each Spark run was started for, by the name under which its driver acts."""
+    delegated: set[str] = field(default_factory=set)
+    """Roots of batches that were handed to Spark."""
+    intents: set[tuple[str, int]] = field(default_factory=set)
+    """Batches and attempts for which a start was recorded."""
+    registered: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Who registered for each attempt."""
+    made_by: dict[str, str] = field(default_factory=dict)
+    """Who made each upload, by its id."""
     settled_at: dict[FileIdentity, float] = field(default_factory=dict)
     _marked: dict[str, int] = field(default_factory=dict)
     _roots: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    def attach(self, table: "WatchedTable", store: MemoryObjectStore) -> None:
+    def attach(self, table: MemoryTable, store: MemoryObjectStore) -> None:
         """From now on these are looked at."""
         self.table, self.store = table, store
 
@@ -113,6 +123,8 @@ class Watch:
             self.story.add(who, type(fact).__name__, fact)
             if isinstance(fact, BatchUnpublishable):
                 self.alarmed.add(fact.batch.id)
+            if isinstance(fact, OutageMet) and hasattr(builtins, fact.kind):
+                self.broken("G6", f"a mistake, not an outage: {fact.kind}: {fact.detail}", who)
 
         return tell
 
@@ -155,7 +167,15 @@ class Watch:
             return
         if (str(old["state"]), state) not in LEGAL:
             self.broken("G3", f"{old['state']} became {state}", batch)
-        self._check_fence(batch, old, new)
+        if self.actor in self.jobs:
+            self._registered(batch, old, new)
+        else:
+            self._check_fence(batch, old, new)
+        if new["attempt"] != old["attempt"] and "driver" in new:
+            self.broken("G6", "a registration outlived its attempt", batch)
+        if state == "DELEGATED":
+            self.delegated.add(str(new["root"]))
+            self.intents.add((batch, int(str(new["attempt"]))))
         if state != old["state"] and state == "PUBLISHING":
             self._committed(batch, new)
         if state != old["state"] and state == "DONE":
@@ -170,6 +190,23 @@ class Watch:
                 self.broken("G3", f"{self.actor} changed a batch of {old.get('lease_owner')}", batch)
         elif new["lease_epoch"] != int(str(old["lease_epoch"])) + 1 or new.get("lease_owner") != self.actor:
             self.broken("G3", f"{self.actor} changed the epoch of a batch that it didn't take", batch)
+
+    def _registered(self, batch: str, old: Mapping[str, Value], new: Mapping[str, Value]) -> None:
+        """A driver writes nothing but its registration: for its own attempt, and only if nobody was first."""
+        job, attempt = self.jobs[self.actor], int(str(new["attempt"]))
+        changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        if not changed <= {"driver", "driver_run"}:
+            self.broken("G3", f"a driver changed {sorted(changed)}", batch, self.actor)
+        if (job.batch, job.attempt) != (batch, attempt) or new["state"] != "DELEGATED":
+            self.broken("G3", "a driver registered for an attempt that isn't its own", batch, self.actor)
+        if old.get("driver") not in (None, new["driver"]):
+            self.broken("G3", "two drivers registered for one attempt", batch, self.actor)
+        self.registered[batch, attempt] = self.actor
+
+    def asked_to_start(self, job: SparkJob) -> None:
+        """An engine is asked for a run."""
+        if (job.batch, job.attempt) not in self.intents:
+            self.broken("G6", "a run was started that the ledger knows nothing of", job.batch, job.attempt)
 
     def _committed(self, batch: str, new: Mapping[str, Value]) -> None:
         self.commits[batch] += 1
@@ -186,7 +223,14 @@ class Watch:
         for upload in record.uploads:
             if upload.upload_id not in pending and upload.upload_id not in self.vanished:
                 self.broken("G4", "an upload was not pending at the commit point", batch, upload.key)
+            if (batch, record.attempt) in self.intents and self._maker(upload) != self.registered.get(
+                (batch, record.attempt)
+            ):
+                self.broken("G3", "what a driver made that isn't registered was committed", batch, upload.key)
         self._check_conservation(record)
+
+    def _maker(self, upload: PendingUpload) -> str:
+        return self.made_by.get(upload.upload_id, "nobody")
 
     def _check_conservation(self, record: CommitRecord) -> None:
         for index, counts in record.files.items():
@@ -242,6 +286,11 @@ class Watch:
             if self.states[batch] == "PUBLISHING" and any(u.upload_id in self.vanished for u in record.uploads)
         }
 
+    def handed_to_spark(self) -> set[FileIdentity]:
+        """Files whose batch, or one that it was split into, waited for a Spark run."""
+        items = ((file, self.table._items.get(file_key(file))) for file in self.expected)
+        return {file for file, item in items if item is not None and item["batch"] in self.delegated}
+
     def poisoned(self) -> set[FileIdentity]:
         """Files that were claimed together with one that makes every conversion fail."""
         roots = {
@@ -268,7 +317,9 @@ class Watch:
             return
         batch = created.key.rpartition("/")[2].partition("-")[0]
         record = self.records.get(batch)
-        if record is None or created.key not in {upload.key for upload in record.uploads}:
+        held = self.store._buckets[created.bucket].latest(created.key)
+        token = held.metadata.get(TOKEN_METADATA) if held is not None else None
+        if record is None or (created.key, token) not in {(upload.key, upload.token) for upload in record.uploads}:
             self.broken("G4", "an output was visible before the commit point", batch, created.key)
         self.published[created.key] += 1
         if self.published[created.key] > 1:
@@ -318,72 +369,3 @@ def _named_in(message_id: str, body: str, attributes: Mapping[str, str]) -> list
             return [RecordRange(message_identity(message_id, attributes), "", "", 0, 0).identity]
         case _:
             return []
-
-
-class WatchedTable(MemoryTable):
-    """Tells of every write that took effect."""
-
-    def __init__(self, clock: Any, watch: Watch) -> None:
-        super().__init__(clock)
-        self._watch = watch
-
-    async def write(self, write: Write) -> Written | ConditionFailed:
-        old = self._items.get(write.key)
-        result = await super().write(write)
-        if isinstance(result, Written):
-            self._tell([write], [old])
-        return result
-
-    async def transact(self, writes: Sequence[Write], token: str) -> Written | Cancelled:
-        olds = [self._items.get(write.key) for write in writes]
-        result = await super().transact(writes, token)
-        if isinstance(result, Written) and any(
-            self._items[w.key] is not old for w, old in zip(writes, olds, strict=True)
-        ):
-            self._tell(writes, olds)
-        return result
-
-    def _tell(self, writes: Sequence[Write], olds: Sequence[Mapping[str, Value] | None]) -> None:
-        claims: set[str] = set()
-        for write, old in zip(writes, olds, strict=True):
-            new = self._items[write.key]
-            self._watch.wrote(write.key, old, new)
-            if write.key.pk.startswith("file#"):
-                claims.add(str(new["batch"]))
-        self._watch.claimed_together(sorted(claims))
-
-
-class WatchedQueue(MemoryQueue):
-    """Tells of every message that is deleted; messages come in any order."""
-
-    def __init__(self, clock: Any, watch: Watch) -> None:
-        super().__init__(clock, "landing")
-        self._watch = watch
-        self.sent_steps: dict[str, int] = {}
-
-    def _accept(self, message: Any) -> None:
-        self.sent_steps[message.id] = self._watch.step
-        super()._accept(message)
-
-    async def delete(self, receipts: Sequence[str]) -> list[str]:
-        before = [self._messages.get(receipt.rpartition("#")[0]) for receipt in receipts]
-        failed = await super().delete(receipts)
-        for message in before:
-            if message is not None and message.id not in self._messages:
-                self._watch.deleted(message, self.sent_steps[message.id])
-        return failed
-
-
-class WatchedDlq(MemoryQueue):
-    """Tells of every message that it takes."""
-
-    def __init__(self, clock: Any, watch: Watch) -> None:
-        super().__init__(clock, "dlq")
-        self._watch = watch
-
-    async def send(self, messages: Sequence[Outgoing]) -> list[str]:
-        failed = await super().send(messages)
-        for message in messages:
-            if message.id not in failed:
-                self._watch.dead_lettered(message)
-        return failed
