@@ -205,9 +205,9 @@ MUTANTS = (
     Mutant("claim without the transaction", TableLedger, "_transact", _one_by_one, 0, _g(1, 2)),
     Mutant("trust expiry alone", TableLedger, "apply", _trust_the_timer, 0, _g(3)),
     Mutant("forget the roll-forward", Recovery, "_wanted", _never_roll_forward, 1, _g(6)),
-    Mutant("abort uploads after an unanswered commit", Runner, "_commit", _abort_if_unanswered, 15, _g(4, 6)),
+    Mutant("abort uploads after an unanswered commit", Runner, "_commit", _abort_if_unanswered, 21, _g(4, 6)),
     Mutant("discard after a commit that somebody rolls forward", Runner, "_commit", _discard_own_commit, 55, _g(4, 6)),
-    Mutant("take NoSuchUpload for success", UploadPublisher, "_complete", _gone_is_done, 4, _g(4)),
+    Mutant("take NoSuchUpload for success", UploadPublisher, "_complete", _gone_is_done, 10, _g(4)),
     Mutant("mark a redriven file a duplicate", ledger_items, "CLAIMABLE", lambda _: Absent(), 1, _g(1)),
     Mutant("send the DLQ message before the commit", Runner, "_commit", _letters_first, 0, _g(3)),
     Mutant("register whichever driver comes", ledger_items, "register_driver", _whoever_comes, 7, _g(3)),
@@ -215,5 +215,5 @@ MUTANTS = (
     Mutant("take the report of a driver that isn't registered", Delegation, "_report", _any_report, 7, _g(3)),
     Mutant("keep the registration of an attempt that is over", ledger_items, "REGISTRATION", lambda _: (), 200, _g(6)),
     Mutant("start a run before its intent is recorded", Delegation, "delegate", _start_first, 4, _g(6)),
-    Mutant("abort what a Spark run uploaded", Runner, "_discard", _whosever_they_are, 15, _g(4)),
+    Mutant("abort what a Spark run uploaded", Runner, "_discard", _whosever_they_are, 41, _g(4)),
 )
