@@ -79,14 +79,14 @@ def main() -> int:
     wheels = [*own, *download(options.pip, options.requirements, options.cache)]
     shutil.copyfile(HERE / "job.py", output / "job.py")
     glue_zip(output / "headsaw.gluewheels.zip", wheels)
-    notes = [*native_notes(own)]
+    notes, late = list(native_notes(own)), list[str]()
     python = Interpreter.ask(options.python)
     archive = output / "environment.tar.gz"
     archive.unlink(missing_ok=True)
     if python.version == PYTHON_VERSION:
         folder = output / "environment"
         make_environment(folder, python, options.pip, wheels)
-        notes += glibc_notes(folder)
+        late = list(glibc_notes(folder))
         pack(folder, archive)
         shutil.rmtree(folder)
     else:
@@ -94,7 +94,7 @@ def main() -> int:
             f"no environment.tar.gz: {options.python} is Python {python.version}, and the wheels are for "
             f"{PYTHON_VERSION}; give one with make spark-dist SPARK_DIST_PYTHON=..."
         )
-    tell(output, notes)
+    tell(output, [*notes, *late], fit_for_emr=not late)
     return 0
 
 
@@ -207,7 +207,7 @@ def needs_glibc(path: Path) -> tuple[int, int]:
     return max(((int(a), int(b)) for a, b in re.findall(rb"GLIBC_(\d+)\.(\d+)", path.read_bytes())), default=(0, 0))
 
 
-def tell(output: Path, notes: Iterable[str]) -> None:
+def tell(output: Path, notes: Iterable[str], *, fit_for_emr: bool) -> None:
     """What was made, what is wrong with it, and how it gets to where the engines find it."""
     made = sorted(path for path in output.iterdir() if path.is_file())
     for path in made:
@@ -215,7 +215,7 @@ def tell(output: Path, notes: Iterable[str]) -> None:
     for note in notes:
         print(f"note: {note}")
     print("\nUpload it (docs/spark.md has the job definitions):\n")
-    for name in ("job.py", "headsaw.gluewheels.zip", "environment.tar.gz"):
+    for name in ("job.py", "headsaw.gluewheels.zip", *(["environment.tar.gz"] if fit_for_emr else [])):
         if (output / name).exists():
             print(f"  aws s3 cp {output / name} s3://lake-code/headsaw/{name}")
 
