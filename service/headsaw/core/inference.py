@@ -7,6 +7,7 @@ order of the new columns. A column is made once a value says what type it has: n
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from headsaw.core.settings import SchemaSettings
 from headsaw.core.table_schema import RESERVED, TableSchema
@@ -63,7 +64,7 @@ class Seen:
     keys: int = 0
     """Members of all objects together."""
     overflow: bool = False
-    """Members were left out for NODES_MAX."""
+    """Members were left out: there are more than NODES_MAX, or so many that they are data, not names."""
     element: "Seen | None" = None
     members: dict[str, "Seen"] = field(default_factory=dict)
 
@@ -95,6 +96,28 @@ class Seen:
                     continue
                 self.members[key] = Seen()
             self.members[key].merge(member)
+
+    def limit(self, nodes_max: int) -> None:
+        """At most so many paths are left, those nearest to the top, in the order in which they were seen.
+
+        What is left out has no column yet, and may have one later. A map-like object stays one, so it needs no members.
+        """
+        if self.nodes <= nodes_max:
+            return
+        left = nodes_max - 1
+        level = [self]
+        while level:
+            below: list[Seen] = []
+            for seen in level:
+                if seen is not self and _map_like(seen, 0):
+                    seen.overflow, seen.members = True, {}
+                if seen.element is not None and left == 0:
+                    seen.element = None
+                left -= seen.element is not None
+                seen.members = dict(islice(seen.members.items(), left))
+                left -= len(seen.members)
+                below += [*([seen.element] if seen.element is not None else []), *seen.members.values()]
+            level = below
 
 
 @dataclass(slots=True)

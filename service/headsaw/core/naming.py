@@ -36,6 +36,11 @@ def report_name(batch: BatchId, attempt: int, driver: str) -> str:
     return f"{SPARK}{batch}/{attempt}/report-{driver}.json"
 
 
+def probe_name(batch: BatchId, attempt: int, driver: str) -> str:
+    """Under the control prefix, beside the report: written to find out whether a report could be."""
+    return f"{SPARK}{batch}/{attempt}/probe-{driver}.json"
+
+
 def spool_name(spool_id: str) -> str:
     """Under the control prefix: the NDJSON object that holds the bodies of record messages."""
     return f"{SPOOL}{spool_id}.ndjson"

@@ -9,9 +9,8 @@ from pyspark.broadcast import Broadcast
 from headsaw.core.delegation import Trouble
 from headsaw.spark.rounds import GivingUp
 from headsaw.spark.tasks import perform
+from headsaw.spark.words import reason_of, trouble_of
 from headsaw.spark.work import Outcome, Task, Work
-
-REASON_CHARACTERS_MAX = 500
 
 
 class SparkCluster:
@@ -29,25 +28,28 @@ class SparkCluster:
         """Outcomes of the task attempts that Spark counts."""
         if not tasks:
             return []
-        shared = self._context.broadcast(work)
         try:
-            partitions = self._context.parallelize(tasks, len(tasks))
-            outcomes: list[Outcome] = partitions.mapPartitions(_Performing(shared)).collect()
+            outcomes = self._performed(work, tasks)
         except Exception as error:
-            raise GivingUp(self._trouble(), _told(error)) from error
-        finally:
-            shared.unpersist()
+            said = _said(error)
+            raise GivingUp(trouble_of(said, stopped=self._stopped()), reason_of(said)) from error
         if len(outcomes) != len(tasks):
             raise GivingUp(Trouble.DATA, f"{len(tasks)} tasks had {len(outcomes)} outcomes")
         return outcomes
 
-    def _trouble(self) -> Trouble:
-        """An application that was stopped isn't the data's doing."""
+    def _performed(self, work: Work, tasks: Sequence[Task]) -> list[Outcome]:
+        shared = self._context.broadcast(work)
+        partitions = self._context.parallelize(tasks, len(tasks))
+        outcomes: list[Outcome] = partitions.mapPartitions(_Performing(shared)).collect()
+        shared.unpersist()
+        return outcomes
+
+    def _stopped(self) -> bool:
+        """The application, or Java as a whole, has ended."""
         try:
-            stopped = bool(self._context._jsc.sc().isStopped())  # noqa: SLF001 - there is no other way to ask
-        except (Py4JError, OSError):  # Java has ended
-            return Trouble.OUTAGE
-        return Trouble.OUTAGE if stopped else Trouble.DATA
+            return bool(self._context._jsc.sc().isStopped())  # noqa: SLF001 - there is no other way to ask
+        except (AttributeError, Py4JError, OSError):  # pyspark's own `stop`, Java's end
+            return True
 
 
 class _Performing:
@@ -63,8 +65,10 @@ class _Performing:
         return (perform(self._work.value, task, number) for task in tasks)
 
 
-def _told(error: Exception) -> str:
-    """Spark's own first line; tasks answer with their troubles, so it quotes no record."""
+def _said(error: Exception) -> str:
+    """All that Spark says."""
     java = getattr(error, "java_exception", None)
-    text = str(java.getMessage()) if java is not None else f"{type(error).__name__}: {error}"
-    return f"Spark: {text.strip().partition(chr(10))[0][:REASON_CHARACTERS_MAX]}"
+    try:
+        return str(error if java is None else java.getMessage())
+    except (Py4JError, OSError):
+        return type(error).__name__

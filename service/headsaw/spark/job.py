@@ -24,6 +24,10 @@ from headsaw.spark.driver import Driver, Ending
 from headsaw.spark.reach import AwsSite, Connection
 from headsaw.spark.rounds import Rounds, Told
 
+RESULTS_MAX = "2g"
+"""Of one pass, as Spark holds it: what tasks tell of keys is bounded by planning, counts by source are a few bytes for
+each. More would take the driver's memory, and then the batch is halved, as it is after any failure."""
+
 WELL_ENDED = (Ending.REPORTED, Ending.NOT_REGISTERED, Ending.NOT_WANTED)
 
 
@@ -39,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     name = f"headsaw-{manifest.batch}-{manifest.attempt}"
     try:
-        with SparkSession.builder.appName(name).getOrCreate() as session:
+        builder = SparkSession.builder.appName(name).config("spark.driver.maxResultSize", RESULTS_MAX)
+        with builder.getOrCreate() as session:
             ending = Driver(
                 manifest,
                 secrets.token_hex(16),

@@ -12,7 +12,7 @@ from headsaw.adapters.inline import LedgerSchemaBook
 from headsaw.adapters.inline_sources import PREFETCH_FILES
 from headsaw.convert import HEAD_BYTES, Growth, is_plain
 from headsaw.core.delegation import Manifest
-from headsaw.core.inference import Rules
+from headsaw.core.inference import NODES_MAX, Rules
 from headsaw.core.model import Source, SourceFile
 from headsaw.core.splits import Portion, Range, Split, Together, Weighed, align, divisible, plan_splits, split_bytes
 from headsaw.core.table_schema import TableSchema
@@ -22,6 +22,10 @@ from headsaw.spark.assembly import InParts
 from headsaw.spark.reach import Connection
 from headsaw.spark.rounds import Rounds
 from headsaw.spark.work import Look, Looked, Work
+
+LOOKS_NODES_MAX = 4 * NODES_MAX
+"""Distinct paths that all looks of a run may tell of: they come to the driver at once, at 75 bytes each in Spark's
+memory and four times as much in Python's, before what they have in common is merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,14 @@ class Planning:
         head = self._rounds.retried(lambda: self._connection.call(ledger.schema_head(work.batch.dataset)))
         observing = head.version == 0 or self._manifest.settings.table_schema.mode == "evolve"
         looked = [split for split in splits if observing or isinstance(split, Range)]
-        tasks = [Look(split, sources_of(self._manifest, split), head if observing else None) for split in looked]
+        schema = head if observing else None
+        nodes_max = looked_nodes(len(looked), self._manifest.settings.table_schema.max_columns)
+        tasks = [Look(split, sources_of(self._manifest, split), schema, nodes_max) for split in looked]
         looks = self._rounds.run(work, tasks, Looked)
-        schema = self._agreed(work, looks) if observing else head
+        agreed = self._agreed(work, looks) if observing else head
         in_parts, portions = _lines(list(zip(looked, looks, strict=True)))
         whole = [split for split in splits if isinstance(split, Together)]
-        return Plan((*portions, *whole), in_parts, schema)
+        return Plan((*portions, *whole), in_parts, agreed)
 
     def _splits(self) -> list[Split]:
         sources = self._manifest.sources
@@ -84,6 +90,11 @@ class Planning:
         schema = self._rounds.retried(agreed)
         self._rounds.say("table schema agreed", version=schema.version, columns=schema.leaves)
         return schema
+
+
+def looked_nodes(looks: int, columns_max: int) -> int:
+    """How many distinct paths each of so many looks may tell of: all columns that a table can have, and structs."""
+    return max(2 * columns_max, LOOKS_NODES_MAX // max(looks, 1))
 
 
 def sources_of(manifest: Manifest, item: Split | Portion) -> tuple[Source, ...]:

@@ -15,17 +15,18 @@ from functools import partial
 from headsaw.adapters.inline import UNDO_SECONDS, LedgerSchemaBook
 from headsaw.adapters.inline_outputs import UploadOutputs, abort_uploads
 from headsaw.adapters.inline_sources import Bridge, Denials, Prefetch, StoredSource, open_range, read_ahead
-from headsaw.convert import Observer, RangeLines, convert, range_begins
+from headsaw.convert import Observer, RangeLines, convert, parser_choice, range_begins
 from headsaw.core.conversion import ConversionReport, Rejection, RejectReason, SourcePart, SourceStream
 from headsaw.core.delegation import Trouble
 from headsaw.core.inference import Seen
 from headsaw.core.model import Source, SourceFile
 from headsaw.core.settings import DatasetSettings
 from headsaw.core.splits import LineRun, Range, Together
+from headsaw.core.table_schema import TableSchema
 from headsaw.errors import HeadsawError, LeaseLost, Outage, SourceUnreadable, UsageError
 from headsaw.ports import ObjectStore
 from headsaw.spark.reach import Connection, connected
-from headsaw.spark.work import Convert, Converted, Failed, Look, Looked, Outcome, Task, Work
+from headsaw.spark.work import Convert, Converted, Failed, Look, Looked, Outcome, Rehearse, Rehearsed, Task, Work
 
 
 def perform(work: Work, task: Task, number: int) -> Outcome:
@@ -33,22 +34,32 @@ def perform(work: Work, task: Task, number: int) -> Outcome:
     started = time.process_time()
     try:
         connection = connected(work.site)
-        outcome: Looked | Converted
+        outcome: Rehearsed | Looked | Converted
         match task:
+            case Rehearse():
+                outcome = _rehearsed(work)
             case Look():
                 outcome = _look(work, task, connection)
             case Convert():
                 outcome = _Conversion(work, task, connection, number).run()
     except (Outage, LeaseLost, UsageError, OSError) as error:  # of which an operator must mend some, but none is data
-        return Failed(Trouble.OUTAGE, _told(error), time.process_time() - started)
+        return Failed(Trouble.OUTAGE, told(error), time.process_time() - started)
     except Exception as error:  # noqa: BLE001 - whatever the data provoked is a failure of this attempt
-        return Failed(Trouble.DATA, _told(error), time.process_time() - started)
+        return Failed(Trouble.DATA, told(error), time.process_time() - started)
     return replace(outcome, cpu_seconds=time.process_time() - started)
 
 
-def _told(error: Exception) -> str:
-    """What may be told: others' messages may quote the data."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, HeadsawError) else type(error).__name__
+def told(error: Exception) -> str:
+    """What may be told: others' messages may quote the data, but for those that name a module."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, HeadsawError | ImportError) else type(error).__name__
+
+
+def _rehearsed(work: Work) -> Rehearsed:
+    """The parser was loaded, and has parsed."""
+    line = (b'{"n":1}\n',)
+    observer = Observer(work.settings, TableSchema())
+    observer.take_range(RangeLines(iter(line), 0, None), 0)
+    return Rehearsed(str(parser_choice()), 0.0)
 
 
 # -------------------------------------------------------------------------------------------------------------- looking
@@ -76,7 +87,9 @@ def _look(work: Work, task: Look, connection: Connection) -> Looked:
                 observer.take(reading.stored())
             case Together():
                 pass
-    return Looked(found, rejection, observer.seen if observer is not None else Seen(), 0.0)
+    seen = observer.seen if observer is not None else Seen()
+    seen.limit(task.nodes_max)
+    return Looked(found, rejection, seen, 0.0)
 
 
 # ----------------------------------------------------------------------------------------------------------- converting

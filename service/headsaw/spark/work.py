@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from headsaw.core.commit import PendingUpload
 from headsaw.core.conversion import FileCounts, Notice, Rejection
 from headsaw.core.delegation import Trouble
-from headsaw.core.inference import Seen
+from headsaw.core.inference import NODES_MAX, Seen
 from headsaw.core.model import Batch, Source
 from headsaw.core.settings import DatasetSettings, S3Prefix
 from headsaw.core.splits import Found, Portion, Split
@@ -26,15 +26,21 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Do what every task needs, and nothing else: come to life, connect, parse a line."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Find where the lines of a range begin and, given a `schema`, what the split holds beyond it.
 
-    `sources` are those of the split, in its order; here and in Convert.
+    `sources` are those of the split, in its order; here and in Convert. `nodes_max` bounds what is told of the latter.
     """
 
     split: Split
     sources: tuple[Source, ...]
     schema: TableSchema | None
+    nodes_max: int = NODES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,15 @@ class Convert:
     sources: tuple[Source, ...]
 
 
-Task = Look | Convert
+Task = Rehearse | Look | Convert
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """The cluster can do the job; with which `parser`, it says."""
+
+    parser: str
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +96,4 @@ class Failed:
     cpu_seconds: float
 
 
-Outcome = Looked | Converted | Failed
+Outcome = Rehearsed | Looked | Converted | Failed

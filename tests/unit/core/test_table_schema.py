@@ -82,3 +82,48 @@ def test_hint_paths_are_dotted_or_json_pointers() -> None:
     assert hint_path("a.b") == ("a", "b")
     assert hint_path("items[].price") == ("items", "[]", "price")
     assert hint_path("/a.b/c~1d") == ("a.b", "c/d")
+
+
+def _wide(names: int) -> Seen:
+    return Seen(objects=9, keys=9 * names, members={f"k{n}": Seen(ints=9) for n in range(names)})
+
+
+def test_what_was_seen_is_limited_from_below_and_from_behind() -> None:
+    items = Seen(lists=1, element=_wide(3))
+    seen = Seen(members={"a": Seen(ints=1), "s": _wide(3), "items": items, "b": Seen(strings=1), "c": Seen(bools=1)})
+    seen.limit(8)
+    assert seen.nodes == 8
+    grown = grow(TableSchema(), seen, Rules.of(SchemaSettings()))
+    assert [str(column) for column in grown.columns] == [
+        "a:int64",
+        "s:struct<k0:int64,k1:int64>",
+        "b:string",
+        "c:bool",
+    ], "the list has no type yet"
+    seen.limit(4)
+    assert list(seen.members) == ["a", "s", "items"]
+
+
+def test_what_was_left_out_is_added_later_to_the_same_columns() -> None:
+    rules = Rules.of(SchemaSettings())
+    limited, whole = (Seen(members={"s": _wide(50), "items": Seen(lists=9, element=_wide(50))}) for _ in range(2))
+    limited.limit(20)
+    early = grow(TableSchema(), limited, rules)
+    late = grow(early, whole, rules)
+    assert early.leaves < late.leaves == grow(TableSchema(), whole, rules).leaves
+    assert late.extends(early)
+
+
+def test_an_object_whose_keys_are_data_is_json_however_few_of_them_were_told() -> None:
+    data = Seen(objects=5000, keys=5000, members={f"user-{n}": Seen(ints=1) for n in range(5000)})
+    seen = Seen(members={"by_user": data, "last": Seen(ints=1)})
+    seen.limit(100)
+    assert seen.nodes == 3
+    grown = grow(TableSchema(), seen, Rules.of(SchemaSettings()))
+    assert [str(column) for column in grown.columns] == ["by_user:json", "last:int64"]
+
+
+def test_what_is_within_the_limit_stays_as_it_is() -> None:
+    seen = Seen(members={"by_user": Seen(objects=900, keys=900, members={f"{n}": Seen(ints=1) for n in range(900)})})
+    seen.limit(seen.nodes)
+    assert (seen.nodes, seen.members["by_user"].overflow) == (902, False)
