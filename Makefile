@@ -215,8 +215,9 @@ bench-decode: $(PEERS)/.installed  ## How fast gzip libraries inflate
 	@$(PEERS)/bin/python -m benchmarks.decode --size-mb $(SIZE_MB)
 
 GB ?= 1
-bench-spark: $(READY) $(SPARK_STAMP)  ## The delegated job against spark.read.json, on local Spark with two cores: GB=1 ROUNDS=3 WRITE=docs/benchmarks.md (needs Java)
-	@$(BIN)/python -m benchmarks.spark --packages "$$(echo $(VENV)/spark/lib/python*/site-packages)" --gb $(GB) --rounds $(ROUNDS) $(if $(WRITE),--write $(WRITE))
+FILE_GB ?= 1
+bench-spark: $(READY) $(SPARK_STAMP)  ## The delegated job against spark.read.json, on local Spark with two cores: GB=1 FILE_GB=1 ROUNDS=3 WRITE=docs/benchmarks.md (needs Java)
+	@$(BIN)/python -m benchmarks.spark --packages "$$(echo $(VENV)/spark/lib/python*/site-packages)" --gb $(GB) --file-gb $(FILE_GB) --rounds $(ROUNDS) $(if $(WRITE),--write $(WRITE))
 
 bench-e2e: $(READY)  ## One worker, 10,000 files of 10 KB: files a second, CPU and requests a file
 	$(BIN)/headsaw bench-e2e

@@ -34,7 +34,6 @@ MODES = {"headsaw, evolve": "evolve", "headsaw, rescue": "rescue"}
 SPARK = "spark.read.json"
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "benchmarks"
-FILE_BYTES = 10**9
 BLOCK_LINES = 500_000
 SUMMED = ("bytes", "user_id", "status")
 HEAD = ("tool", "MB/s", "MB/CPU-s", "seconds", "CPU-s", "peak MiB", "out MB", "files", "answer")
@@ -47,8 +46,8 @@ def main() -> None:
     """Make the input, run the tools in turn, print the table, and write it where asked to."""
     arguments = _arguments()
     console = Console(width=110, highlight=False)
-    root = KEPT / f"spark-{arguments.gb:g}"
-    lines = _make(root, int(arguments.gb * 1e9))
+    root = KEPT / f"spark-{arguments.gb:g}-{arguments.file_gb:g}"
+    lines = _make(root, int(arguments.gb * 1e9), int(arguments.file_gb * 1e9))
     schema = _schema(root / "warm" / "landing")
     size = sum(path.stat().st_size for path in (root / "landing").iterdir())
     cells, speeds, spark = [], {}, ""
@@ -68,7 +67,7 @@ def main() -> None:
     machine = about({"headsaw": version("headsaw"), "spark": spark})
     console.print(notes, machine, sep="\n\n")
     if arguments.write:
-        command = f"    make bench-spark GB={arguments.gb:g} ROUNDS={arguments.rounds}"
+        command = f"    make bench-spark GB={arguments.gb:g} FILE_GB={arguments.file_gb:g} ROUNDS={arguments.rounds}"
         _write(arguments.write, f"{command}\n\n{machine}.\n\n{tables.as_markdown(HEAD, cells)}\n{notes}\n")
     if not arguments.keep:
         shutil.rmtree(root)
@@ -78,7 +77,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spark", description=__doc__)
     names = [*MODES, SPARK]
     parser.add_argument("--packages", type=Path, required=True, help="the folder of packages that has pyspark")
-    parser.add_argument("--gb", type=float, default=1.0, help="gigabytes of NDJSON, in files of one (1)")
+    parser.add_argument("--gb", type=float, default=1.0, help="gigabytes of NDJSON (1)")
+    parser.add_argument("--file-gb", type=float, default=1.0, help="gigabytes of a file (1)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each tool runs; the median counts (1)")
     parser.add_argument("--tools", nargs="+", choices=names, default=names, help="some of them")
     parser.add_argument("--write", type=Path, help=f"Markdown file with {BEGIN} and {END}, between which it goes")
@@ -86,7 +86,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make(root: Path, size: int) -> int:
+def _make(root: Path, size: int, file_bytes: int) -> int:
     """The files are there, made of one block of lines over and over; returns how many lines they have."""
     warm = root / "warm" / "landing"
     warm.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,8 @@ def _make(root: Path, size: int) -> int:
     block = list(islice(flat_lines(), BLOCK_LINES))
     (warm / "0.ndjson").write_bytes(b"".join(block[:1000]))
     lines = 0
-    for number in range(-(-size // FILE_BYTES)):
-        path, left = landing / f"{number:03}.ndjson", min(size - number * FILE_BYTES, FILE_BYTES)
+    for number in range(-(-size // file_bytes)):
+        path, left = landing / f"{number:03}.ndjson", min(size - number * file_bytes, file_bytes)
         wanted = path.stat().st_size if path.exists() else 0
         with path.open("ab" if wanted else "wb") as stream:
             while left > 0:
