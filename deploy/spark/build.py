@@ -174,7 +174,7 @@ def native_notes(own: list[Path]) -> Iterator[str]:
     """What is to be said about the native parser's wheel."""
     native = [wheel for wheel in own if wheel.name.startswith("headsaw_native-")]
     if not native:
-        yield "without the native parser: cargo wasn't found, so runs use the reference parser, which is slower"
+        yield "without the native parser, which wasn't built (see `make native`): runs use the reference parser, slower"
     for wheel in native:
         found = re.search(r"manylinux_(\d+)_(\d+)", wheel.name)
         if found is None or (int(found[1]), int(found[2])) > GLIBC:

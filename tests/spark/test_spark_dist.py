@@ -13,7 +13,11 @@ from tests.shell.test_demo import demo, last_line
 from tests.spark.environment import PYTHON, need_spark
 
 DIST = Path(__file__).parents[2] / "dist" / "spark"
-IMPORTS = "import headsaw, headsaw_native, pyarrow, sys; print(headsaw.__file__, sys.prefix, sep='\\n')"
+TELLS = """
+import sys, headsaw
+from headsaw.convert import parser_choice
+print(headsaw.__file__, sys.prefix, parser_choice().name, sep="\\n")
+"""
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
 
@@ -32,6 +36,11 @@ def bare(*command: Any) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*map(str, command)], env=environ, capture_output=True, text=True, check=False, cwd="/")
 
 
+def built_parser() -> str:
+    """The native one where cargo was."""
+    return "native" if any(DIST.glob("headsaw_native-*.whl")) else "reference"
+
+
 def pyspark() -> str:
     (found,) = PYTHON.parents[1].glob("lib/python*/site-packages")
     return str(found)
@@ -47,11 +56,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_archive_is_a_python_of_its_own_wherever_it_lies(environment: Path) -> None:
-    told = bare(environment / "bin" / "python", "-c", IMPORTS)
+    told = bare(environment / "bin" / "python", "-c", TELLS)
     assert told.returncode == 0, told.stderr
-    package, prefix = told.stdout.splitlines()
+    package, prefix, parser = told.stdout.splitlines()
     assert Path(package).is_relative_to(environment)
     assert Path(prefix) == environment
+    assert parser == built_parser()
 
 
 def test_the_archive_runs_the_job_script(environment: Path) -> None:
@@ -68,8 +78,10 @@ def test_the_zip_of_wheels_installs_without_an_index_and_runs_the_job_script(tmp
     offline = ("install", "--quiet", "--no-index", "--find-links", wheels, "-r", wheels / "requirements.txt")
     installed = bare(base, "-m", "pip", "--python", venv / "bin" / "python", *offline)
     assert installed.returncode == 0, installed.stderr
-    told = bare(venv / "bin" / "python", "-c", IMPORTS)
-    assert Path(told.stdout.splitlines()[0]).is_relative_to(venv), told.stderr
+    told = bare(venv / "bin" / "python", "-c", TELLS)
+    package, _, parser = told.stdout.splitlines() or [told.stderr, "", ""]
+    assert Path(package).is_relative_to(venv)
+    assert parser == built_parser()
     told = bare(venv / "bin" / "python", DIST / "job.py", "--help")
     assert (told.returncode, "--manifest" in told.stdout) == (0, True), told.stderr
 
