@@ -9,7 +9,7 @@ from headsaw.core.breaker import engine_to_blame
 from headsaw.core.delegation import GaveUp, Manifest, RunState, RunStatus, SparkReport, Trouble, UndoRun, next_step
 from headsaw.core.model import Source, SourceFile
 from headsaw.errors import AccessDenied, Unreachable, UsageError
-from headsaw.spark import planning
+from headsaw.spark import driver, planning
 from headsaw.spark.driver import Ending
 from headsaw.spark.planning import looked_nodes
 from headsaw.spark.rounds import BACKOFF, OUTAGE_SECONDS_MAX, START_SECONDS_MAX, GivingUp
@@ -111,6 +111,34 @@ def test_a_bucket_that_planning_misses_waits_for_an_operator(bench: Bench) -> No
     assert isinstance(report, GaveUp)
     assert (report.trouble, report.reason.partition(":")[0]) == (Trouble.OUTAGE, "UsageError")
     assert undone(bench, manifest)[0] is False
+
+
+@pytest.mark.parametrize("error", [UsageError("no such bucket"), AccessDenied("look"), OSError(28, "No space left")])
+def test_what_hinders_the_driver_itself_is_no_failure_of_the_data(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    manifest = bench.delegate("01", bench.land({"a": LINES}), bench.settings())
+
+    def hindered(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(driver, "assemble", hindered)
+    assert bench.drive(manifest, HereCluster()) is Ending.GAVE_UP
+    report = bench.report(manifest)
+    assert isinstance(report, GaveUp)
+    assert report.trouble is Trouble.OUTAGE
+
+
+def test_uploads_that_cant_be_aborted_cost_no_run_its_result(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = LINES.replace(b'{"n":1', b"x")
+    manifest = bench.delegate("01", bench.land({"a": bad, "b": LINES}), bench.settings(max_bad_fraction=0.2))
+
+    async def gone(*_: object) -> None:
+        raise UsageError("there is no such bucket")
+
+    monkeypatch.setattr(bench.reach.store, "abort_upload", gone)
+    assert bench.drive(manifest, HereCluster(), 1000) is Ending.REPORTED
+    assert "uploads left over" in [told.message for told in bench.told]
 
 
 # ---------------------------------------------------------------------------------------------------------- outages

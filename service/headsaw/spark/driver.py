@@ -116,11 +116,7 @@ class Driver:
                 return Ending.NOT_WANTED
         except GivingUp as giving_up:
             return self._give_up(giving_up.why)
-        except (
-            Outage,
-            UsageError,
-            OSError,
-        ) as error:  # an operator may have to act, and nothing is wrong with the data
+        except (Outage, UsageError, OSError) as error:  # an operator may have to act: nothing is wrong with the data
             return self._give_up(GaveUp(Trouble.OUTAGE, told(error)))
         except HeadsawError as error:
             return self._give_up(GaveUp(Trouble.DATA, told(error)))
@@ -219,6 +215,11 @@ class Driver:
         self._rounds.retried(lambda: self._connection.call(put()), seconds_max)
 
     def _abort(self, uploads: Sequence[PendingUpload]) -> None:
-        if uploads:
-            found = [(upload.bucket, upload.key, upload.upload_id) for upload in uploads]
+        """As far as the store lets us: what is left over is the lifecycle rule's, and costs no run its result."""
+        if not uploads:
+            return
+        found = [(upload.bucket, upload.key, upload.upload_id) for upload in uploads]
+        try:
             self._connection.call(abort_in_time(self._connection.reach.store, found))
+        except (HeadsawError, OSError) as error:
+            self._rounds.say("uploads left over", reason=told(error))
