@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# An activated $(VENV) would be asked to install itself, and it has no pip.
+export PATH := $(subst $(abspath $(BIN)):,,$(PATH))
 STAMP := $(VENV)/.installed
 DEPLOY_TOOLS := $(VENV)/deploy/.installed
 # Spark (half a gigabyte) only where its Java is; without it the Spark tests are skipped, and say so.
