@@ -39,8 +39,9 @@ def test_large_batches_go_to_spark_and_small_ones_are_converted_by_workers(tmp_p
     assert "by Spark on this machine, from 5MB on" in result.stderr
 
 
-def test_the_environment_that_make_made_is_found() -> None:
+def test_the_environment_that_make_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     need_spark()
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # with the tests' own Spark application there, any Python has pyspark
     assert spark_python(None) == str(PYTHON)
 
 
