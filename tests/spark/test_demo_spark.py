@@ -41,7 +41,8 @@ def test_large_batches_go_to_spark_and_small_ones_are_converted_by_workers(tmp_p
 
 def test_the_environment_that_make_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     need_spark()
-    monkeypatch.delenv("PYTHONPATH", raising=False)  # with the tests' own Spark application there, any Python has pyspark
+    # The tests' own Spark application lets any Python find pyspark.
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     assert spark_python(None) == str(PYTHON)
 
 
