@@ -17,6 +17,7 @@ SHIFT_SECONDS = (20.0, 600.0)
 """AWS itself refuses requests whose clock is wrong by more than fifteen minutes."""
 
 TRAP_SECONDS = 2.0
+CHOICE_SECONDS = 0.2
 SETTLED_REQUESTS = 30
 """A worker that has made so many requests has started, and is mostly at work."""
 
@@ -121,9 +122,8 @@ class Crew:
 
     async def pause_one(self) -> None:
         """SIGSTOP for longer than a lease, then SIGCONT: a zombie that knows of nothing."""
-        member = self._choose()
-        if member is None:
-            return
+        while (member := self._choose()) is None:  # noqa: ASYNC110 - what it waits for is a draw, too
+            await asyncio.sleep(CHOICE_SECONDS)  # until one is there: kills come more often, and take most chances
         async with member.busy:
             process = member.process
             process.send_signal(signal.SIGSTOP)

@@ -133,8 +133,7 @@ class Proxy:
                 raise Dropped
             case _:
                 async for piece in answer:
-                    client.write(piece)
-                    await client.drain()
+                    await _send(client, piece)
 
     async def _wait(self, bounds: tuple[float, float]) -> None:
         """So long, or until there is calm."""
@@ -251,14 +250,20 @@ async def _relay_half(answer: AsyncIterator[bytes], client: asyncio.StreamWriter
     pieces = [piece async for piece in answer]
     whole = b"".join(pieces)
     rest = len(whole) - len(pieces[0])
-    client.write(whole[: len(pieces[0]) + rest // 2 if rest else len(whole) // 2])
-    await client.drain()
+    await _send(client, whole[: len(pieces[0]) + rest // 2 if rest else len(whole) // 2])
 
 
 async def _say(client: asyncio.StreamWriter, answer: Answer) -> None:
     headers = {**answer.headers, "Content-Length": str(len(answer.body)), "x-amzn-requestid": "injected"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    client.write(f"HTTP/1.1 {answer.status} Injected\r\n{head}\r\n".encode() + answer.body)
+    await _send(client, f"HTTP/1.1 {answer.status} Injected\r\n{head}\r\n".encode() + answer.body)
+
+
+async def _send(client: asyncio.StreamWriter, data: bytes) -> None:
+    """The bytes are on their way; raises Dropped where the peer is gone, for which asyncio has an error of any kind."""
+    if client.is_closing():
+        raise Dropped
+    client.write(data)
     await client.drain()
 
 
