@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import pytest_asyncio
 from tests.chaos.die_at import CRASHES, OUTSIDE, RECORD
 from tests.chaos.marked import Marked
+from tests.chaos.side_by_side import side_by_side
 from tests.chaos.verdict import drained, verdict
 from tests.shell.test_run import document, ports, until, written
 
@@ -124,24 +126,9 @@ async def recoveries(
 ) -> AsyncIterator[dict[str, "asyncio.Task[Recovered]"]]:
     """What came of each step that this run asks for."""
     folder = tmp_path_factory.mktemp("crashes")
-    asked = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    steps = [step for spec in asked if spec and (step := spec.params.get("step"))]
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def gated(number: int, step: str) -> Recovered:
-        async with gate:
-            return await kill_and_recover(folder, emulator, number, step)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in emulator.env.items():
-            patch.setenv(name, value)
-        tasks = {step: asyncio.create_task(gated(number, step)) for number, step in enumerate(steps)}
+    recover = partial(kill_and_recover, folder, emulator)
+    async with side_by_side(request, "step", emulator, AT_ONCE, recover) as tasks:
         yield tasks
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
 @pytest.mark.parametrize("step", CRASHES)

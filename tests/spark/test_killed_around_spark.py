@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import pytest_asyncio
 from tests.chaos.die_at import SPARK_CRASHES
 from tests.chaos.marked import Marked
+from tests.chaos.side_by_side import side_by_side
 from tests.chaos.test_crash_points import spawn
 from tests.chaos.verdict import drained, verdict
 from tests.shell.test_run import document, ports, until, written
@@ -140,24 +142,9 @@ async def recoveries(
     """What came of each scenario that this run asks for."""
     need_spark()
     folder = tmp_path_factory.mktemp("killed")
-    asked = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    scenarios = [scenario for spec in asked if spec and (scenario := spec.params.get("scenario"))]
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def gated(number: int, scenario: str) -> Recovered:
-        async with gate:
-            return await kill_and_recover(folder, emulator, number, scenario)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in emulator.env.items():
-            patch.setenv(name, value)
-        tasks = {scenario: asyncio.create_task(gated(number, scenario)) for number, scenario in enumerate(scenarios)}
+    recover = partial(kill_and_recover, folder, emulator)
+    async with side_by_side(request, "scenario", emulator, AT_ONCE, recover) as tasks:
         yield tasks
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
 @pytest.mark.parametrize("scenario", SPARK_CRASHES)
