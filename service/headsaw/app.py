@@ -70,6 +70,11 @@ def place_of(config: ServiceSettings) -> Place:
     )
 
 
+def engines_of(config: ServiceSettings) -> list[str]:
+    """The Spark engines that datasets name."""
+    return sorted({dataset.spark.engine for dataset in config.datasets} - {"none"})
+
+
 def build_worker(
     config: ServiceSettings,
     aws: Connected,
@@ -156,7 +161,7 @@ async def run_service(config: ServiceSettings) -> int:
     signals = Signals()
     worker_name = worker_id()
     datasets = [dataset.name for dataset in config.datasets]
-    with open_telemetry(config.log, worker=worker_name, datasets=datasets) as telemetry:
+    with open_telemetry(config.log, worker=worker_name, datasets=datasets, engines=engines_of(config)) as telemetry:
         async with connect(config, telemetry.count_api_call, telemetry.count_write_units) as aws:
             await check_at_start(config, aws)
             engines = await spark_engines(config.spark, aws.client)

@@ -88,9 +88,9 @@ _FAILURE_OUTCOMES = {"retry": "retried"}
 
 
 class Metrics:
-    """Facts as numbers. Series of the known datasets exist from the start, so that the first event is an increase."""
+    """Facts as numbers. Series of the known datasets and engines exist from the start: the first event is a change."""
 
-    def __init__(self, datasets: Iterable[str] = ()) -> None:
+    def __init__(self, datasets: Iterable[str] = (), engines: Iterable[str] = ()) -> None:
         self._all = Instruments()
         self._codes: dict[str, set[str]] = {}
         self._datasets: set[str] = set()
@@ -103,6 +103,8 @@ class Metrics:
                 self._all.batches.labels(dataset, outcome)
             for fate_of_line in LINE_FATES:
                 self._all.lines.labels(dataset, fate_of_line)
+        for engine in engines:
+            self._set_health(engine, Health.CLOSED)
 
     # --- facts
 
@@ -156,8 +158,7 @@ class Metrics:
             case BatchRouted(batch, engine):
                 self._all.batches_routed.labels(self._dataset(batch.dataset), self._code("engine", engine)).inc()
             case EngineHealth(engine, health):
-                for each in Health:
-                    self._all.engine_health.labels(self._code("engine", engine), each.value).set(each is health)
+                self._set_health(engine, health)
             case BatchDelegated(batch):
                 self._count_batch(batch, "delegated")
             case RunUndone(batch):
@@ -206,6 +207,10 @@ class Metrics:
         self._all.rejected_files.inc(fact.rejected)
         self._all.bytes_in.inc(fact.bytes_in)
         self._all.bytes_out.inc(fact.bytes_out)
+
+    def _set_health(self, engine: str, health: Health) -> None:
+        for each in Health:
+            self._all.engine_health.labels(self._code("engine", engine), each.value).set(each is health)
 
     def _count_batch(self, batch: Batch, outcome: str) -> None:
         self._all.batches.labels(self._dataset(batch.dataset), self._code("batches", outcome)).inc()

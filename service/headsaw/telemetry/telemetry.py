@@ -42,10 +42,15 @@ class Telemetry:
 
 @contextmanager
 def open_telemetry(
-    settings: LogSettings, *, worker: str, datasets: Iterable[str] = (), stream: TextIO | None = None
+    settings: LogSettings,
+    *,
+    worker: str,
+    datasets: Iterable[str] = (),
+    engines: Iterable[str] = (),
+    stream: TextIO | None = None,
 ) -> Iterator[Telemetry]:
     """A worker's telemetry; until it ends, the standard library's logging goes to its log. Default stream: stdout."""
-    metrics = Metrics(datasets)
+    metrics = Metrics(datasets, engines)
     logs = Logs(settings, worker=worker, stream=stream or sys.stdout, lost=metrics.count_lost_line)
     with route_standard_logging(logs):
         yield Telemetry(logs, metrics)

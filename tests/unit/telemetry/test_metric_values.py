@@ -172,11 +172,13 @@ def test_labels_are_bounded_however_many_texts_come() -> None:
     assert sum(outages.values()) == 10 * LABEL_VALUES_MAX
 
 
-def test_configured_datasets_have_their_series_from_the_start() -> None:
-    start = series(Metrics(["clicks"]))
+def test_configured_datasets_and_engines_have_their_series_from_the_start() -> None:
+    start = series(Metrics(["clicks"], ["glue"]))
     assert start["batches_total{dataset=clicks,outcome=failed}"] == 0
     assert start["lines_total{dataset=clicks,fate=quarantined}"] == 0
     assert start["messages_total{fate=dead_lettered}"] == 0
+    assert start["engine_health{engine=glue,health=closed}"] == 1
+    assert start["engine_health{engine=glue,health=open}"] == 0
 
 
 def test_workers_in_one_process_do_not_share_numbers() -> None:
