@@ -441,7 +441,7 @@ def test_a_run_whose_driver_registered_after_the_batch_was_read_is_not_undone() 
         async def batch(self, batch_id: BatchId) -> Batch | None:
             batch = await self.port.batch(batch_id)
             if batch is None or batch.run is None or batch.lease.owner is not None or batch_id in self.seen:
-                return batch  # type: ignore[no-any-return]
+                return batch  # type: ignore[no-any-return]  # Around knows no types
             self.seen.add(batch_id)
             return replace(batch, run=replace(batch.run, driver=None, driver_run=None))
 

@@ -127,4 +127,4 @@ def test_a_manifest_is_read_back_unchanged() -> None:
 @pytest.mark.parametrize("read", [read_report, Manifest.from_json])
 def test_another_format_is_refused_with_what_to_do(read: object) -> None:
     with pytest.raises(ValueError, match="must be of one version"):
-        read(b'{"format": 2}')  # type: ignore[operator]
+        read(b'{"format": 2}')  # type: ignore[operator]  # either function
